@@ -1,0 +1,142 @@
+//! A set in which an addition wins over a concurrent removal.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Stamp, Unordered, Value, Version};
+
+/// An add-wins set without tombstones (optimised OR-set, Bieniusa et al. 2012).
+///
+/// Each element carries the stamps of the additions that hold it. What a copy lacks although its
+/// version covers it, it has seen removed; so the versions of both sides decide, and no trace of a
+/// removed element is kept. `changed` says when each writer last changed anything, removals
+/// included; it exists only to tell whether a peer needs this set at all.
+///
+/// Invariants: elements are sorted, each once; no element is without a stamp; its stamps are
+/// sorted; all stamps and `changed` are covered by the session's version.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "Parts")]
+pub struct Set {
+    elements: Vec<(Value, Vec<Stamp>)>,
+    changed: Version,
+}
+
+#[derive(Deserialize)]
+struct Parts {
+    elements: Vec<(Value, Vec<Stamp>)>,
+    changed: Version,
+}
+
+impl TryFrom<Parts> for Set {
+    type Error = Unordered;
+
+    fn try_from(parts: Parts) -> Result<Self, Unordered> {
+        let sorted = |stamps: &[Stamp]| {
+            !stamps.is_empty() && stamps.windows(2).all(|pair| pair[0] < pair[1])
+        };
+        let ordered = parts.elements.windows(2).all(|pair| pair[0].0 < pair[1].0)
+            && parts.elements.iter().all(|(_, stamps)| sorted(stamps));
+        if ordered {
+            Ok(Self {
+                elements: parts.elements,
+                changed: parts.changed,
+            })
+        } else {
+            Err(Unordered)
+        }
+    }
+}
+
+impl Set {
+    /// The elements, in the order of their bytes.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Value> {
+        self.elements.iter().map(|(element, _)| element)
+    }
+
+    /// True if `element` is in the set.
+    #[must_use]
+    pub fn contains(&self, element: &Value) -> bool {
+        self.find(element).is_ok()
+    }
+
+    fn find(&self, element: &Value) -> Result<usize, usize> {
+        self.elements
+            .binary_search_by(|(held, _)| held.cmp(element))
+    }
+
+    /// Adds `element`: held by `stamp` alone, which supersedes the additions seen here.
+    pub(crate) fn insert(&mut self, element: &Value, stamp: Stamp) {
+        match self.find(element) {
+            Ok(at) => self.elements[at].1 = vec![stamp],
+            Err(at) => self.elements.insert(at, (element.clone(), vec![stamp])),
+        }
+        self.changed.insert(stamp);
+    }
+
+    /// Removes the additions of `element` that the remover had `seen`, and its own of this commit;
+    /// false if there were none (amendment 5: a concurrent addition stays).
+    pub(crate) fn remove(&mut self, element: &Value, stamp: Stamp, seen: &Version) -> bool {
+        let Ok(at) = self.find(element) else {
+            return false;
+        };
+        let before = self.elements[at].1.len();
+        self.elements[at]
+            .1
+            .retain(|&dot| dot != stamp && !seen.covers(dot));
+        let removed = self.elements[at].1.len() < before;
+        if self.elements[at].1.is_empty() {
+            self.elements.remove(at);
+        }
+        if removed {
+            self.changed.insert(stamp);
+        }
+        removed
+    }
+
+    /// Merges `other`, knowing what each side has seen.
+    ///
+    /// An addition on both sides stays. One on a single side stays only if the other side has not
+    /// seen it: having seen it and not having it means that it was removed there.
+    pub(crate) fn join(&mut self, other: &Self, mine: &Version, theirs: &Version) {
+        for (element, dots) in &mut self.elements {
+            let there = other
+                .find(element)
+                .map_or(&[][..], |at| &other.elements[at].1);
+            dots.retain(|dot| there.contains(dot) || !theirs.covers(*dot));
+        }
+        for (element, dots) in &other.elements {
+            let unseen = dots.iter().copied().filter(|&dot| !mine.covers(dot));
+            match self.find(element) {
+                Ok(at) => {
+                    let held = &mut self.elements[at].1;
+                    for dot in unseen {
+                        if let Err(place) = held.binary_search(&dot) {
+                            held.insert(place, dot);
+                        }
+                    }
+                }
+                Err(at) => {
+                    let unseen: Vec<Stamp> = unseen.collect();
+                    if !unseen.is_empty() {
+                        self.elements.insert(at, (element.clone(), unseen));
+                    }
+                }
+            }
+        }
+        self.elements.retain(|(_, dots)| !dots.is_empty());
+        self.changed.join(&other.changed);
+    }
+
+    /// True if every change of this set, removals included, is included in `version`.
+    pub(crate) fn is_covered_by(&self, version: &Version) -> bool {
+        version.covers_all(&self.changed)
+    }
+
+    pub(crate) fn size_bytes(&self) -> usize {
+        let elements: usize = self
+            .elements
+            .iter()
+            .map(|(e, dots)| 8 + e.bytes().len() + dots.len() * 16)
+            .sum();
+        elements + self.changed.len() * 16
+    }
+}

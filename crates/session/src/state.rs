@@ -1,0 +1,235 @@
+//! The value that copies agree on: a living session or what is left of an ended one.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::expiry::idle_deadline;
+use crate::{
+    Attribute, Content, Kind, Name, SessionKey, Stamp, Time, User, Version, purge_after,
+    touch_granularity_ms,
+};
+
+/// What is fixed when a session is created, by the node that drew its id (amendments 4 and 9).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Core {
+    /// The stamp of its creation; no other session has it.
+    pub created: Stamp,
+    /// The end of its life whatever happens (rule T1): its tombstone is kept until then.
+    pub hard_deadline: Time,
+    /// Idle timeout in milliseconds.
+    pub idle_ms: u64,
+    /// Whom it is signed in as. Immutable: a login makes a new session (rule D1).
+    pub user: Option<User>,
+}
+
+/// Why a session ended. The order decides between two reasons (the smaller stays).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum EndReason {
+    /// Two different sessions appeared under one key, which random ids exclude.
+    Conflict,
+    /// Its user logged out.
+    Logout,
+    /// Ended by force, with all others of its user.
+    Forced,
+    /// Replaced by a session with a fresh id at login.
+    Rotated,
+    /// Its user has too many sessions.
+    MaxSessions,
+    /// Ended to make room.
+    Evicted,
+    /// Idle too long.
+    Expired,
+}
+
+/// What is left of an ended session, until its deadline (rule T).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Tombstone {
+    /// The hard deadline of the session it ends.
+    pub deadline: Time,
+    /// Why it ended.
+    pub reason: EndReason,
+}
+
+impl Tombstone {
+    /// The least tombstone above both.
+    #[must_use]
+    pub fn join(self, other: Self) -> Self {
+        Self {
+            deadline: self.deadline.max(other.deadline),
+            reason: self.reason.min(other.reason),
+        }
+    }
+}
+
+/// A living session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    /// What was fixed at creation.
+    pub core: Core,
+    /// Its attributes, removed ones included.
+    pub attributes: BTreeMap<Name, Attribute>,
+    /// Which writes it includes (I-COV). The creation counts as a write.
+    pub version: Version,
+    /// When a request last used it, to a granularity ([`touch_granularity_ms`]). The one part
+    /// outside the version: a maximum, replicated like the rest.
+    pub last_access: Time,
+}
+
+impl Session {
+    /// A session that has just been created.
+    #[must_use]
+    pub fn new(core: Core) -> Self {
+        let created = core.created;
+        Self {
+            core,
+            attributes: BTreeMap::new(),
+            version: created.into(),
+            last_access: created.hlc.time(),
+        }
+    }
+
+    /// The content of an attribute; absent if it was never written.
+    #[must_use]
+    pub fn content(&self, name: &Name) -> &Content {
+        self.attributes
+            .get(name)
+            .map_or(&Attribute::ABSENT.content, |a| &a.content)
+    }
+
+    /// The attributes that are not absent.
+    pub fn present(&self) -> impl Iterator<Item = (&Name, &Content)> {
+        self.attributes
+            .iter()
+            .filter(|(_, a)| a.content.kind() != Kind::Absent)
+            .map(|(name, a)| (name, &a.content))
+    }
+
+    /// True if the session is past its hard deadline.
+    // Rule T2.
+    #[must_use]
+    pub fn is_dead(&self, now: Time) -> bool {
+        now > self.core.hard_deadline
+    }
+
+    /// True if it has been idle too long to be served, by this copy's data.
+    #[must_use]
+    pub fn is_idle(&self, now: Time) -> bool {
+        now >= idle_deadline(&self.core, self.last_access)
+    }
+
+    /// When this copy may be forgotten without a tombstone.
+    #[must_use]
+    pub fn purge_after(&self) -> Time {
+        purge_after(&self.core, self.last_access)
+    }
+
+    /// True if a request at `now` must be noted as a new last access (protocol 1.4).
+    #[must_use]
+    pub fn wants_touch(&self, now: Time) -> bool {
+        now.since(self.last_access) > touch_granularity_ms(self.core.idle_ms)
+    }
+
+    /// Bytes that the session takes, counted alike on every node.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        let attributes: usize = self
+            .attributes
+            .iter()
+            .map(|(name, a)| name.as_str().len() + a.size_bytes())
+            .sum();
+        let user = self
+            .core
+            .user
+            .as_ref()
+            .map_or(0, |user| user.as_str().len());
+        128 + attributes + user + self.version.len() * 16
+    }
+
+    /// What remains of it when it ends for `reason`.
+    #[must_use]
+    pub const fn end(&self, reason: EndReason) -> Tombstone {
+        Tombstone {
+            deadline: self.core.hard_deadline,
+            reason,
+        }
+    }
+}
+
+/// A session or its tombstone: `Alive(_) < Ended(_)`, so that nothing alive replaces a tombstone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It can be served.
+    Alive(Box<Session>),
+    /// It ended and never comes back (promise P3).
+    Ended(Tombstone),
+}
+
+impl State {
+    /// The least state above both: what two copies that hear of each other become.
+    #[must_use]
+    pub fn join(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Ended(a), Self::Ended(b)) => Self::Ended(a.join(b)),
+            (Self::Ended(end), Self::Alive(session)) | (Self::Alive(session), Self::Ended(end)) => {
+                let deadline = end.deadline.max(session.core.hard_deadline);
+                Self::Ended(Tombstone { deadline, ..end })
+            }
+            (Self::Alive(mut a), Self::Alive(b)) => match a.join(&b) {
+                Ok(()) => Self::Alive(a),
+                Err(conflict) => Self::Ended(conflict),
+            },
+        }
+    }
+
+    /// The delta that makes a copy which lacks everything equal to this one.
+    #[must_use]
+    pub fn to_delta(&self, key: SessionKey) -> crate::Delta {
+        match self {
+            Self::Alive(session) => session.extract(key, &Version::new()),
+            Self::Ended(end) => crate::Delta {
+                key,
+                body: crate::Body::End(*end),
+            },
+        }
+    }
+}
+
+impl Session {
+    /// Merges another copy of the same session.
+    ///
+    /// # Errors
+    /// The tombstone that remains if the other is a different session under the same key.
+    pub fn join(&mut self, other: &Self) -> Result<(), Tombstone> {
+        if self.core != other.core {
+            return Err(self.conflict_with(&other.core));
+        }
+        self.join_attributes(&other.attributes, &other.version);
+        self.last_access = self.last_access.max(other.last_access);
+        Ok(())
+    }
+
+    pub(crate) fn conflict_with(&self, other: &Core) -> Tombstone {
+        Tombstone {
+            deadline: self.core.hard_deadline.max(other.hard_deadline),
+            reason: EndReason::Conflict,
+        }
+    }
+
+    /// Merges attributes that belong to a state at version `theirs`, and then covers it.
+    pub(crate) fn join_attributes<'a>(
+        &mut self,
+        attributes: impl IntoIterator<Item = (&'a Name, &'a Attribute)>,
+        theirs: &Version,
+    ) {
+        for (name, attribute) in attributes {
+            match self.attributes.get_mut(name) {
+                Some(held) => held.join(attribute, &self.version, theirs),
+                None => {
+                    self.attributes.insert(name.clone(), attribute.clone());
+                }
+            }
+        }
+        self.version.join(theirs);
+    }
+}
