@@ -1,0 +1,89 @@
+//! Commands that only start a program of the workspace with the arguments they were given and
+//! end with its status. One table; the programs have their own help.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+use crate::workspace::{Workspace, exit_code, status};
+
+struct Passthrough {
+    name: &'static str,
+    about: &'static str,
+    program: &'static str,
+    arguments: &'static [&'static str],
+}
+
+const TABLE: [Passthrough; 4] = [
+    Passthrough {
+        name: "sim",
+        about: "The simulator: --seeds N [--from S] [--nodes K] [--faults LIST] | --seed S [--trace]",
+        program: "cargo",
+        arguments: &["run", "--release", "-q", "-p", "sim", "--bin", "sim", "--"],
+    },
+    Passthrough {
+        name: "mutants",
+        about: "Switches protocol rules off, one by one; the simulator has to notice each",
+        program: "cargo",
+        arguments: &[
+            "run",
+            "--release",
+            "-q",
+            "-p",
+            "sim",
+            "--features",
+            "mutants",
+            "--bin",
+            "mutants",
+            "--",
+        ],
+    },
+    Passthrough {
+        name: "browser",
+        about: "Drives the demo with the system's browser",
+        program: "cargo",
+        arguments: &[
+            "run",
+            "--release",
+            "-q",
+            "-p",
+            "cluster-tests",
+            "--bin",
+            "browser",
+            "--",
+        ],
+    },
+    Passthrough {
+        name: "embed",
+        about: "Builds and runs the program of the README outside the workspace",
+        program: "bash",
+        arguments: &["scripts/embed.sh"],
+    },
+];
+
+/// The part of the help that clap cannot know.
+pub(crate) fn help() -> String {
+    let lines = TABLE
+        .iter()
+        .map(|entry| format!("  {:<9}{}", entry.name, entry.about));
+    format!(
+        "Programs of the workspace (add --help):\n{}",
+        lines.collect::<Vec<_>>().join("\n")
+    )
+}
+
+/// Runs the program that `words[0]` names with the other words.
+pub(crate) fn run(workspace: &Workspace, words: &[OsString]) -> Result<ExitCode> {
+    let Some((name, arguments)) = words.split_first() else {
+        bail!("no command given");
+    };
+    let Some(entry) = TABLE.iter().find(|entry| name == entry.name) else {
+        bail!(
+            "no command `{}`; `cargo x --help` lists them",
+            name.to_string_lossy()
+        );
+    };
+    let mut command = workspace.command(entry.program, entry.arguments);
+    Ok(exit_code(status(command.args(arguments))?))
+}
