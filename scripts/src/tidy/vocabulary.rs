@@ -88,17 +88,21 @@ fn is_named(word: &Word<'_>, name: &str) -> bool {
     word.text == name
 }
 
-/// Any identifier with the word in it. Permissions of files are called so too, by the standard
-/// library: `.mode(0o600)` with a literal number, and `permissions().mode()`.
+/// Any identifier with the word in it, but for the permissions of files.
 fn says_mode(word: &Word<'_>, name: &str) -> bool {
     let plural = format!("{name}s");
-    if !humps(word.text)
+    let is_said = humps(word.text)
         .iter()
-        .any(|hump| *hump == name || *hump == plural)
-    {
-        return false;
-    }
-    !word.after.starts_with("(0o") && !word.before.trim_end().ends_with("permissions().")
+        .any(|hump| *hump == name || *hump == plural);
+    is_said && !is_permission(word)
+}
+
+/// The standard library calls permissions so: `options.mode(bits)`, `Permissions::from_mode(bits)`
+/// and `permissions().mode()`. Ours has no setters, so a call with arguments is not our mode.
+fn is_permission(word: &Word<'_>) -> bool {
+    let before = word.before.trim_end();
+    let sets = before.ends_with(['.', ':']) && word.after.starts_with('(');
+    before.ends_with("permissions().") || sets && !word.after.starts_with("()")
 }
 
 /// A field or a method of that name; the place where a view is built is no such.
@@ -187,7 +191,7 @@ mod tests {
 
     #[test]
     fn permissions_of_files_are_not_the_mode() {
-        let code = "options.mode(0o600); set_mode(0o700); file.permissions().mode();";
+        let code = "options.mode(bits); Permissions::from_mode(0o700); file.permissions().mode();";
         assert_eq!(findings("crates/transport/src/identity.rs", code), 0);
     }
 
