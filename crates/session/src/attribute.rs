@@ -93,6 +93,20 @@ impl Attribute {
             }
     }
 
+    /// False if no history of writes leads to it.
+    ///
+    /// Each write leaves a stamp, so an attribute that a copy with no writes could lack nothing of
+    /// was never written, and would never be extracted again.
+    pub(crate) fn is_well_formed(&self) -> bool {
+        let is_written = !self.is_covered_by(&Version::new());
+        is_written
+            && match &self.content {
+                Content::Absent | Content::Register(_) => self.since.is_some(),
+                Content::Counter(_) => true,
+                Content::Set(set) => set.is_well_formed(),
+            }
+    }
+
     /// Bytes that the attribute takes on the wire, rounded up.
     pub(crate) fn size_bytes(&self) -> usize {
         24 + match &self.content {

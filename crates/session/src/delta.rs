@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::limits::ABSOLUTE_TIMEOUT_MS_MAX;
 use crate::{Attribute, Core, Name, Session, SessionKey, Time, Tombstone, Version};
 
 /// A change of one session, however it came about: a local write, a peer's write, a repair, a
@@ -109,23 +110,47 @@ impl Session {
 impl Change {
     /// The session that this fragment is, if it is a whole one.
     #[must_use]
-    pub fn to_session(&self) -> Option<Session> {
+    pub fn into_session(self) -> Option<Session> {
         if !self.lo.is_empty() {
             return None;
         }
-        let core = self.core.clone()?;
         Some(Session {
-            core,
-            attributes: self.attributes.iter().cloned().collect(),
-            version: self.hi.clone(),
+            core: self.core?,
+            attributes: self.attributes.into_iter().collect(),
+            version: self.hi,
             last_access: self.last_access,
         })
     }
 
     /// The latest point in time named anywhere in it that stamping would carry on (rule H4).
+    ///
+    /// Only `hi` needs asking: in a well-formed change it covers every stamp.
     #[must_use]
     pub fn newest(&self) -> Time {
         self.hi.newest().time().max(self.last_access)
+    }
+
+    /// False if no correct peer can have made it; merging it would break an invariant.
+    ///
+    /// `hi` covers every stamp in it (I-COV); names are in strictly increasing order; each
+    /// attribute has been written; a whole session has its core, and no core lives longer than
+    /// [`ABSOLUTE_TIMEOUT_MS_MAX`]. Nothing orders `lo` and `hi`: `lo` is what the *receiver* has,
+    /// which may be more than the sender has.
+    // Rules R3, T1.
+    #[must_use]
+    pub fn is_well_formed(&self) -> bool {
+        let is_lasting = |core: &Core| {
+            self.hi.covers(core.created)
+                && core.hard_deadline.since(core.created.hlc.time()) <= ABSOLUTE_TIMEOUT_MS_MAX
+        };
+        let names_increase = self.attributes.windows(2).all(|pair| pair[0].0 < pair[1].0);
+        (self.core.is_some() || !self.lo.is_empty())
+            && self.core.as_ref().is_none_or(is_lasting)
+            && names_increase
+            && self
+                .attributes
+                .iter()
+                .all(|(_, a)| a.is_well_formed() && a.is_covered_by(&self.hi))
     }
 }
 

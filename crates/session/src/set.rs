@@ -12,7 +12,7 @@ use crate::{Stamp, Unordered, Value, Version};
 /// included; it exists only to tell whether a peer needs this set at all.
 ///
 /// Invariants: elements are sorted, each once; no element is without a stamp; its stamps are
-/// sorted; all stamps and `changed` are covered by the session's version.
+/// sorted and covered by `changed`, which is covered by the session's version.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "Parts")]
 pub struct Set {
@@ -129,6 +129,12 @@ impl Set {
     /// True if every change of this set, removals included, is included in `version`.
     pub(crate) fn is_covered_by(&self, version: &Version) -> bool {
         version.covers_all(&self.changed)
+    }
+
+    /// True if `changed` covers every addition: extraction asks only there.
+    pub(crate) fn is_well_formed(&self) -> bool {
+        let mut dots = self.elements.iter().flat_map(|(_, dots)| dots);
+        dots.all(|&dot| self.changed.covers(dot))
     }
 
     pub(crate) fn size_bytes(&self) -> usize {

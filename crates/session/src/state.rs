@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::expiry::idle_deadline;
+use crate::limits::{ABSOLUTE_TIMEOUT_MS_MAX, SKEW_MS_MAX};
 use crate::{
     Attribute, Content, Kind, Name, SessionKey, Stamp, Time, User, Version, purge_after,
     touch_granularity_ms,
@@ -52,6 +53,14 @@ pub struct Tombstone {
 }
 
 impl Tombstone {
+    /// False if no session that exists at `now` lives as long as this tombstone says: keeping it
+    /// would be a burden without an end.
+    // Rules T1, H4.
+    #[must_use]
+    pub fn is_well_formed(self, now: Time) -> bool {
+        self.deadline <= now.plus(SKEW_MS_MAX + ABSOLUTE_TIMEOUT_MS_MAX)
+    }
+
     /// The least tombstone above both.
     #[must_use]
     pub fn join(self, other: Self) -> Self {
@@ -209,7 +218,9 @@ impl Session {
         Ok(())
     }
 
-    pub(crate) fn conflict_with(&self, other: &Core) -> Tombstone {
+    /// What remains when another session appears under the same key.
+    #[must_use]
+    pub fn conflict_with(&self, other: &Core) -> Tombstone {
         Tombstone {
             deadline: self.core.hard_deadline.max(other.hard_deadline),
             reason: EndReason::Conflict,
