@@ -1,1 +1,58 @@
-//! Being built.
+//! Authenticated links between the nodes of a cluster, and lanes of frames on them.
+//!
+//! The only crate that names quinn, rustls and rcgen. It moves bytes and does not know what they
+//! mean.
+//!
+//! ```text
+//!  try_send ─► LaneQueue ─► writer ─► stream ═══ QUIC ═══ stream ─► reader ─► Inbox ─► Events
+//!                 (lane)     (lane)                                 (lane)   (inbox)
+//!
+//!  accept ──► offers ──┐
+//!                      ├─► pair: one attempt becomes the link (link) ─► Up … Down
+//!  dial (attempt) ─────┘
+//! ```
+//!
+//! - A *link* is two connections to one peer: one for control, one for data. [`Event::Up`] says
+//!   that both stand, [`Event::Down`] that one of them has ended; the other is then closed.
+//! - A *lane* is an ordered flow of frames in each direction. Nothing on a lane is repeated after
+//!   a link has ended: what was not received is lost, and the user of this crate sends again what
+//!   still matters.
+//! - Everything is bounded, see [`Limits`]. A peer that does not read makes
+//!   [`Endpoint::try_send`] say [`SendError::Full`]; a user that does not call [`Events::next`]
+//!   makes its peers wait.
+//! - TLS 1.3 with certificates on both sides. A node is who its certificate says: the DNS name
+//!   `NODE.CLUSTER.replica.internal`.
+
+mod accept;
+mod attempt;
+mod counters;
+mod endpoint;
+mod error;
+mod event;
+mod frame;
+mod identity;
+mod inbox;
+#[cfg(feature = "issue")]
+pub mod issue;
+mod lane;
+mod limits;
+mod link;
+mod name;
+mod pair;
+mod preface;
+mod random;
+mod reload;
+mod socket;
+mod subject;
+mod tls;
+
+pub use counters::{Counters, LaneCounters, Refusal};
+pub use endpoint::{
+    Endpoint, EndpointConfig, Events, PeerAddress, PeerStatus, RELOAD_INTERVAL_DEFAULT,
+};
+pub use error::{SendError, StartError, TlsError};
+pub use event::{DownReason, Event, FrameViolation};
+pub use identity::{Identity, IdentityError, NoNodeName, PEM_BYTES_MAX, TlsPaths};
+pub use lane::Lane;
+pub use limits::{HELLO_BYTES_MAX, Limits};
+pub use name::{ClusterName, NAME_BYTES_MAX, NameError, NodeName};

@@ -1,0 +1,141 @@
+//! Connections that others make: admitted, authenticated, and handed to the pair they belong to.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use quinn::{Connecting, Connection, ConnectionError, Incoming};
+use tokio::time::timeout;
+
+use crate::attempt::Offer;
+use crate::counters::{Refusal, count};
+use crate::endpoint::Shared;
+use crate::error::AttemptError;
+use crate::event::Close;
+use crate::pair::Peer;
+use crate::preface::Preface;
+use crate::tls;
+
+/// A handshake in progress; counted until it is dropped.
+struct Admission(Arc<AtomicUsize>);
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Takes connections until the endpoint is closed.
+pub(crate) async fn run(shared: Arc<Shared>) {
+    let handshakes = Arc::new(AtomicUsize::new(0));
+    while let Some(incoming) = shared.endpoint.accept().await {
+        let from = incoming.remote_address();
+        let Some(incoming) = admit(&shared, incoming, handshakes.load(Ordering::Relaxed)) else {
+            continue;
+        };
+        let connecting = match incoming.accept() {
+            Ok(connecting) => connecting,
+            Err(error) => {
+                refuse(&shared, &error.into(), from);
+                continue;
+            }
+        };
+        handshakes.fetch_add(1, Ordering::Relaxed);
+        let admission = Admission(handshakes.clone());
+        let handshake = receive(shared.clone(), connecting, from);
+        shared.spawn(async move {
+            handshake.await;
+            drop(admission);
+        });
+    }
+}
+
+/// Under load strangers must prove their address, so that nobody fills the places for handshakes
+/// with forged ones; beyond the limits they are turned away.
+fn admit(shared: &Shared, incoming: Incoming, handshakes: usize) -> Option<Incoming> {
+    let limits = &shared.limits;
+    let connections = shared.endpoint.open_connections();
+    if handshakes >= limits.handshakes_max || connections >= limits.connections_max {
+        shared
+            .meters
+            .refuse(Refusal::Busy, incoming.remote_address());
+        incoming.refuse();
+        return None;
+    }
+    if handshakes >= limits.handshakes_before_retry && !incoming.remote_address_validated() {
+        count(&shared.meters.retries);
+        // It can be retried as long as it has not been: the address is not validated.
+        let _ = incoming.retry();
+        return None;
+    }
+    Some(incoming)
+}
+
+/// One handshake, from the first packet to the preface.
+async fn receive(shared: Arc<Shared>, connecting: Connecting, from: SocketAddr) {
+    let limit = shared.limits.connect_timeout;
+    let handshake = async {
+        let connection = connecting.await?;
+        let identified = identify(&shared, &connection);
+        let peer = identified.inspect_err(|refusal| {
+            let words = refusal.to_string();
+            connection.close(Close::Refused.code(), words.as_bytes());
+        });
+        let peer = peer.map_err(AttemptError::Refused)?;
+        let (lane, receive, preface) = Preface::receive(&connection).await?;
+        Ok((
+            peer,
+            Offer {
+                connection,
+                lane,
+                receive,
+                preface,
+            },
+        ))
+    };
+    let outcome = timeout(limit, handshake)
+        .await
+        .unwrap_or(Err(AttemptError::Slow));
+    match outcome {
+        Ok((peer, offer)) => hand_over(&shared, &peer, offer),
+        Err(error) => refuse(&shared, &error, from),
+    }
+}
+
+/// The peer at the other end, if it is one.
+fn identify(shared: &Shared, connection: &Connection) -> Result<Arc<Peer>, Refusal> {
+    let name = tls::authenticate(connection, &shared.cluster)?;
+    if name == shared.name {
+        return Err(Refusal::OtherName);
+    }
+    shared
+        .peers
+        .read()
+        .get(&name)
+        .cloned()
+        .ok_or(Refusal::UnknownName)
+}
+
+fn hand_over(shared: &Shared, peer: &Peer, offer: Offer) {
+    if let Err(refused) = peer.offers.try_send(offer) {
+        shared.meters.refuse(Refusal::Busy, &peer.name);
+        refused
+            .into_inner()
+            .refuse(Close::Busy, "too many attempts at once");
+    }
+}
+
+fn refuse(shared: &Shared, error: &AttemptError, from: SocketAddr) {
+    // A peer that gives up an attempt is not refused.
+    let given_up = matches!(
+        error,
+        AttemptError::Connection(
+            ConnectionError::ApplicationClosed(_) | ConnectionError::LocallyClosed
+        )
+    );
+    if !given_up {
+        shared
+            .meters
+            .refuse(error.refusal().unwrap_or(Refusal::Handshake), from);
+    }
+}

@@ -1,0 +1,110 @@
+//! Every bound of this crate: value, unit, reason. All of them together bound the memory that
+//! peers and strangers can make this node use.
+
+use std::time::Duration;
+
+/// Longest hello, in bytes. It is read before a peer is known to be in order.
+pub const HELLO_BYTES_MAX: usize = 1024;
+
+/// What one frame costs in a queue beside its own bytes: its place in the queue, its header.
+/// Charged so that empty frames are bounded as well.
+pub(crate) const FRAME_OVERHEAD_BYTES: usize = 64;
+
+/// Window of one stream, in bytes: what a peer may have in flight on one lane. Small, so that
+/// little of a bulk lane stands before a live frame on the wire.
+pub(crate) const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+
+/// Window of one connection, in bytes, for receiving and for sending.
+pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+
+/// Streams that a peer may have open towards us on one connection: its lanes.
+pub(crate) const STREAMS_MAX: u32 = 2;
+
+// A bulk lane whose reader has stopped must not use up the window of the live lane beside it.
+const _: () = assert!(CONNECTION_WINDOW_BYTES >= 2 * STREAMS_MAX * STREAM_WINDOW_BYTES);
+
+/// Bytes that a writer hands to a stream at once.
+pub(crate) const WRITE_BATCH_BYTES: usize = 64 * 1024;
+
+/// Bytes that a reader takes from a stream at once.
+pub(crate) const READ_CHUNK_BYTES: usize = 64 * 1024;
+
+/// Halves of links of one peer that have been accepted and wait for being looked at.
+pub(crate) const OFFERS_MAX: usize = 8;
+
+/// Incoming attempts of one peer that are waiting for their second connection or its answer.
+pub(crate) const ATTEMPTS_MAX: usize = 4;
+
+/// Connections asked for by strangers and not yet looked at; more are refused by the endpoint.
+pub(crate) const INCOMING_MAX: usize = 256;
+
+/// Bytes kept of one connection that has not been looked at: its first flight.
+pub(crate) const INCOMING_BYTES_MAX: u64 = 16 * 1024;
+
+/// Bytes kept of all connections that have not been looked at.
+pub(crate) const INCOMING_BYTES_TOTAL_MAX: u64 = 1024 * 1024;
+
+/// Buffers asked of the system for the UDP socket, in bytes. With the usual default, bulk
+/// traffic loses thousands of packets where it loses none with this.
+pub(crate) const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
+
+/// First guess of the round trip time. A lost first packet costs a small multiple of it.
+pub(crate) const INITIAL_RTT: Duration = Duration::from_millis(20);
+
+/// Longest text that travels with the closing of a connection, in bytes.
+pub(crate) const REASON_BYTES_MAX: usize = 256;
+
+/// Least time between two log lines about refusals for the same reason.
+pub(crate) const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Bounds that a configuration may change. The defaults are those of the protocol.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Longest frame, in bytes, sent or received.
+    pub frame_bytes_max: usize,
+    /// Bytes waiting to be sent, per peer and lane. A frame always fits into an empty queue.
+    pub lane_queue_bytes_max: usize,
+    /// Bytes received and not yet taken by [`Events::next`](crate::Events::next), per peer and
+    /// lane. Beyond it the stream is not read. A single larger frame passes alone.
+    pub lane_inbox_bytes_max: usize,
+    /// Handshakes of strangers at once; more are refused.
+    pub handshakes_max: usize,
+    /// Handshakes at once from which a stranger must prove its address first.
+    pub handshakes_before_retry: usize,
+    /// Connections at once, of all peers; more are refused.
+    pub connections_max: usize,
+    /// Silence after which a control connection is given up.
+    pub control_idle_timeout: Duration,
+    /// Silence after which a data connection is given up.
+    pub data_idle_timeout: Duration,
+    /// Idle time after which a sign of life is sent.
+    pub keep_alive_interval: Duration,
+    /// Time for one attempt to connect, from the first packet to the exchanged hellos.
+    pub connect_timeout: Duration,
+    /// Shortest and longest pause between two attempts to connect.
+    pub backoff_min: Duration,
+    /// See `backoff_min`.
+    pub backoff_max: Duration,
+    /// Age at which a link is replaced, so that no connection outlives its certificate by more.
+    pub connection_age_max: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            frame_bytes_max: 4 * 1024 * 1024,
+            lane_queue_bytes_max: 8 * 1024 * 1024,
+            lane_inbox_bytes_max: 1024 * 1024,
+            handshakes_max: 64,
+            handshakes_before_retry: 16,
+            connections_max: 2048,
+            control_idle_timeout: Duration::from_secs(5),
+            data_idle_timeout: Duration::from_secs(30),
+            keep_alive_interval: Duration::from_millis(500),
+            connect_timeout: Duration::from_secs(3),
+            backoff_min: Duration::from_millis(50),
+            backoff_max: Duration::from_secs(5),
+            connection_age_max: Duration::from_secs(24 * 60 * 60),
+        }
+    }
+}

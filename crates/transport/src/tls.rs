@@ -1,0 +1,144 @@
+//! TLS and QUIC settings: 1.3 only, certificates on both sides, nothing resumed, nothing early.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::{ClientConfig, Connection, IdleTimeout, ServerConfig, TransportConfig, VarInt};
+use rustls::RootCertStore;
+use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::sign::SingleCertAndKey;
+use rustls::version::TLS13;
+use rustls_pki_types::CertificateDer;
+
+use crate::counters::Refusal;
+use crate::error::TlsErrorKind;
+use crate::identity::{Identity, provider};
+use crate::limits::{
+    CONNECTION_WINDOW_BYTES, INCOMING_BYTES_MAX, INCOMING_BYTES_TOTAL_MAX, INCOMING_MAX,
+    INITIAL_RTT, Limits, STREAM_WINDOW_BYTES, STREAMS_MAX,
+};
+use crate::name::{ClusterName, NodeName};
+use crate::subject::Subject;
+
+/// The application protocol of these connections. A change that older nodes do not understand
+/// gets a new name, and both names are offered for one release.
+const ALPN: &[u8] = b"replica-lanes/1";
+
+/// Settings for new connections; replaced as a whole when the certificate changes.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) server: ServerConfig,
+    pub(crate) control: ClientConfig,
+    pub(crate) data: ClientConfig,
+}
+
+impl Settings {
+    pub(crate) fn new(identity: &Identity, limits: &Limits) -> Result<Self, TlsErrorKind> {
+        let roots = Arc::new(roots(identity)?);
+        let client = Arc::new(client_tls(identity, roots.clone())?);
+        let client = |idle_timeout| -> Result<ClientConfig, TlsErrorKind> {
+            let mut config =
+                ClientConfig::new(Arc::new(QuicClientConfig::try_from(client.clone())?));
+            config.transport_config(Arc::new(transport(limits, idle_timeout)?));
+            Ok(config)
+        };
+        Ok(Self {
+            server: server(server_tls(identity, roots)?, limits)?,
+            control: client(limits.control_idle_timeout)?,
+            data: client(limits.data_idle_timeout)?,
+        })
+    }
+}
+
+fn roots(identity: &Identity) -> Result<RootCertStore, TlsErrorKind> {
+    let mut roots = RootCertStore::empty();
+    for authority in identity.authorities() {
+        roots.add(authority.clone())?;
+    }
+    Ok(roots)
+}
+
+fn server_tls(
+    identity: &Identity,
+    roots: Arc<RootCertStore>,
+) -> Result<rustls::ServerConfig, TlsErrorKind> {
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider()).build()?;
+    let mut tls = rustls::ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&TLS13])?
+        .with_client_cert_verifier(verifier)
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified())));
+    tls.alpn_protocols = vec![ALPN.to_vec()];
+    // A resumed session would not show its certificate again, early data could be replayed.
+    tls.session_storage = Arc::new(NoServerSessionStorage {});
+    tls.send_tls13_tickets = 0;
+    tls.max_early_data_size = 0;
+    Ok(tls)
+}
+
+fn client_tls(
+    identity: &Identity,
+    roots: Arc<RootCertStore>,
+) -> Result<rustls::ClientConfig, TlsErrorKind> {
+    let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider()).build()?;
+    let mut tls = rustls::ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&TLS13])?
+        .with_webpki_verifier(verifier)
+        .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified())));
+    tls.alpn_protocols = vec![ALPN.to_vec()];
+    tls.resumption = Resumption::disabled();
+    tls.enable_early_data = false;
+    Ok(tls)
+}
+
+fn server(tls: rustls::ServerConfig, limits: &Limits) -> Result<ServerConfig, TlsErrorKind> {
+    let mut config = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
+    // Which connection it is to be is known only after the handshake. The dialing side sets the
+    // idle timeout then: the shorter one of the two sides holds.
+    config.transport_config(Arc::new(transport(limits, limits.data_idle_timeout)?));
+    config.migration(false);
+    config.max_incoming(INCOMING_MAX);
+    config.incoming_buffer_size(INCOMING_BYTES_MAX);
+    config.incoming_buffer_size_total(INCOMING_BYTES_TOTAL_MAX);
+    Ok(config)
+}
+
+fn transport(limits: &Limits, idle_timeout: Duration) -> Result<TransportConfig, TlsErrorKind> {
+    let mut config = TransportConfig::default();
+    config
+        .max_concurrent_bidi_streams(VarInt::from_u32(0))
+        .max_concurrent_uni_streams(VarInt::from_u32(STREAMS_MAX))
+        .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
+        .receive_window(VarInt::from_u32(CONNECTION_WINDOW_BYTES))
+        .send_window(u64::from(CONNECTION_WINDOW_BYTES))
+        .datagram_receive_buffer_size(None)
+        .max_idle_timeout(Some(IdleTimeout::try_from(idle_timeout)?))
+        .keep_alive_interval(Some(limits.keep_alive_interval))
+        .initial_rtt(INITIAL_RTT);
+    Ok(config)
+}
+
+/// The node at the other end of a connection, by its certificate.
+///
+/// That the certificate is genuine and in force was checked in the handshake; that it is of
+/// this cluster and a node's is checked here.
+pub(crate) fn authenticate(
+    connection: &Connection,
+    cluster: &ClusterName,
+) -> Result<NodeName, Refusal> {
+    let chain = connection
+        .peer_identity()
+        .and_then(|identity| identity.downcast::<Vec<CertificateDer<'static>>>().ok());
+    let Some(certificate) = chain.as_ref().and_then(|chain| chain.first()) else {
+        return Err(Refusal::NoCertificate);
+    };
+    match Subject::read(certificate) {
+        Ok(Subject::Node {
+            name,
+            cluster: found,
+        }) if found == *cluster => Ok(name),
+        Ok(Subject::Node { .. }) => Err(Refusal::OtherCluster),
+        Ok(Subject::Operator { .. } | Subject::Authority { .. }) | Err(_) => Err(Refusal::NotANode),
+    }
+}
