@@ -140,6 +140,9 @@ impl Session {
     /// One delta with one stamp out of the edits of one request (rules R5 and A4); `None` if they
     /// change nothing. Applying it is the caller's affair: this session stays as it is.
     ///
+    /// `at` is what the editor has seen, and `stamp` comes from a clock that has observed the
+    /// version of this session (rule H1): otherwise an older write would win over this one.
+    ///
     /// # Errors
     /// [`EditError`] if any edit cannot be done here; then none is.
     pub fn stamp(
@@ -150,6 +153,10 @@ impl Session {
         stamp: Stamp,
         limits: &Limits,
     ) -> Result<Option<Delta>, EditError> {
+        debug_assert!(
+            stamp.hlc > self.version.newest(),
+            "a stamp comes after what its writer holds"
+        );
         let mut draft = Draft {
             session: self,
             changed: BTreeMap::new(),
@@ -162,9 +169,9 @@ impl Session {
         if draft.changed.is_empty() {
             return Ok(None);
         }
-        draft.check(limits)?;
         let mut hi = self.version.clone();
         hi.insert(stamp);
+        draft.check(&hi, limits)?;
         let attributes = draft
             .changed
             .into_iter()
@@ -216,7 +223,9 @@ impl<'a> Draft<'a> {
                 value,
                 expected,
             } => {
-                if self.current(name).since != *expected {
+                // Against what others have written: an earlier edit of this commit is the editor's.
+                let held = self.session.attributes.get(name);
+                if held.and_then(|a| a.since) != *expected {
                     return Err(EditError::Changed(name.clone()));
                 }
                 self.set(name, value)?;
@@ -239,7 +248,7 @@ impl<'a> Draft<'a> {
             }
             Edit::Insert(name, element) => {
                 let mut set = self.set_of(name)?;
-                set.insert(element, self.stamp);
+                set.insert(element, self.stamp, self.at);
                 self.extend(name, Content::Set(set));
             }
             Edit::Withdraw(name, element) => {
@@ -284,8 +293,9 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Limits bind stamping and nothing else (amendment 20). A removal is always allowed.
-    fn check(&self, limits: &Limits) -> Result<(), EditError> {
+    /// Limits bind stamping and nothing else (amendment 20). What does not make the attributes
+    /// larger is always allowed: a removal above all. `hi` is the version afterwards.
+    fn check(&self, hi: &Version, limits: &Limits) -> Result<(), EditError> {
         let held = &self.session.attributes;
         let new = self
             .changed
@@ -304,7 +314,8 @@ impl<'a> Draft<'a> {
             .keys()
             .filter_map(|name| held.get(*name).map(|a| size(name, a)))
             .sum();
-        let bytes = self.session.size_bytes() + grown - replaced;
+        let entry = hi.size_bytes() - self.session.version.size_bytes();
+        let bytes = self.session.size_bytes() + entry + grown - replaced;
         if grown > replaced && bytes > limits.session_bytes_max {
             let max = limits.session_bytes_max as u64;
             return Err(EditError::TooLarge {

@@ -20,6 +20,9 @@ impl SessionId {
     /// Length of an id in bytes.
     pub const BYTES: usize = 32;
 
+    /// Length of an id's text in a cookie: six bits per character.
+    const COOKIE_CHARACTERS: usize = (Self::BYTES * 8).div_ceil(6);
+
     /// An id from bytes that the caller drew from a cryptographic source.
     #[must_use]
     pub const fn from_random(bytes: [u8; Self::BYTES]) -> Self {
@@ -52,6 +55,9 @@ impl FromStr for SessionId {
     type Err = ParseIdError;
 
     fn from_str(text: &str) -> Result<Self, ParseIdError> {
+        if text.len() != Self::COOKIE_CHARACTERS {
+            return Err(ParseIdError);
+        }
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| ParseIdError)?;
         Ok(Self(bytes.try_into().map_err(|_| ParseIdError)?))
     }

@@ -63,17 +63,25 @@ impl Set {
             .binary_search_by(|(held, _)| held.cmp(element))
     }
 
-    /// Adds `element`: held by `stamp` alone, which supersedes the additions seen here.
-    pub(crate) fn insert(&mut self, element: &Value, stamp: Stamp) {
-        match self.find(element) {
-            Ok(at) => self.elements[at].1 = vec![stamp],
-            Err(at) => self.elements.insert(at, (element.clone(), vec![stamp])),
+    /// Adds `element`: held by `stamp`, which supersedes the additions that the adder had `seen`.
+    ///
+    /// Those it had not seen stay beside it, for this same commit may still remove the element.
+    pub(crate) fn insert(&mut self, element: &Value, stamp: Stamp, seen: &Version) {
+        let at = self.find(element).unwrap_or_else(|at| {
+            self.elements.insert(at, (element.clone(), Vec::new()));
+            at
+        });
+        let dots = &mut self.elements[at].1;
+        dots.retain(|&dot| !seen.covers(dot));
+        if let Err(place) = dots.binary_search(&stamp) {
+            dots.insert(place, stamp);
         }
         self.changed.insert(stamp);
     }
 
     /// Removes the additions of `element` that the remover had `seen`, and its own of this commit;
-    /// false if there were none (amendment 5: a concurrent addition stays).
+    /// false if there were none. A concurrent addition stays.
+    // Rule A3.
     pub(crate) fn remove(&mut self, element: &Value, stamp: Stamp, seen: &Version) -> bool {
         let Ok(at) = self.find(element) else {
             return false;
@@ -143,6 +151,6 @@ impl Set {
             .iter()
             .map(|(e, dots)| 8 + e.bytes().len() + dots.len() * 16)
             .sum();
-        elements + self.changed.len() * 16
+        elements + self.changed.size_bytes()
     }
 }

@@ -14,10 +14,12 @@ use crate::{Inc, Time};
 pub struct Hlc(pub u64);
 
 impl Hlc {
-    /// The earliest reading of the millisecond `time`.
+    /// The earliest reading of the millisecond `time`; of the last one there is, if `time` does not
+    /// fit into 48 bits, which is in the year 10889.
     #[must_use]
     pub const fn at(time: Time) -> Self {
-        Self(time.0 << 16)
+        let last = u64::MAX >> 16;
+        Self(if time.0 < last { time.0 } else { last } << 16)
     }
 
     /// The millisecond of this reading.

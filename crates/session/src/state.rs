@@ -24,11 +24,11 @@ pub struct Core {
     pub user: Option<User>,
 }
 
-/// Why a session ended. The order decides between two reasons (the smaller stays).
+/// Why a session ended. The order decides between two reasons (the smaller stays): what somebody
+/// did goes before what merely came about. A conflict is the last, because whether one is seen
+/// depends on the order in which copies meet: next to a tombstone both sessions leave no trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum EndReason {
-    /// Two different sessions appeared under one key, which random ids exclude.
-    Conflict,
     /// Its user logged out.
     Logout,
     /// Ended by force, with all others of its user.
@@ -41,6 +41,8 @@ pub enum EndReason {
     Evicted,
     /// Idle too long.
     Expired,
+    /// Two different sessions appeared under one key, which random ids exclude.
+    Conflict,
 }
 
 /// What is left of an ended session, until its deadline (rule T).
@@ -152,7 +154,7 @@ impl Session {
             .user
             .as_ref()
             .map_or(0, |user| user.as_str().len());
-        128 + attributes + user + self.version.len() * 16
+        128 + attributes + user + self.version.size_bytes()
     }
 
     /// What remains of it when it ends for `reason`.

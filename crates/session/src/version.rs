@@ -105,6 +105,11 @@ impl Version {
         self.0.sort_unstable();
     }
 
+    /// Bytes that it takes.
+    pub(crate) const fn size_bytes(&self) -> usize {
+        self.0.len() * 16
+    }
+
     /// The newest reading in it; the epoch if nothing is included.
     #[must_use]
     pub fn newest(&self) -> Hlc {
