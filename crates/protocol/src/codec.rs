@@ -1,0 +1,40 @@
+//! Bytes of values: bincode with a byte limit, and nothing left over. The only place that names it.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Why bytes were not understood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Undecodable;
+
+/// In-memory size that decoding may reach, as a multiple of the frame's: containers are counted by
+/// the size of their elements, which is larger than their encoding.
+const EXPANSION_MAX: usize = 8;
+
+/// Upper bound of what one decoding may allocate, in bytes.
+const DECODED_BYTES_MAX: usize = crate::limits::FRAME_BYTES_MAX * EXPANSION_MAX;
+
+/// Appends the encoding of `value`.
+pub(crate) fn encode(value: &impl Serialize, bytes: &mut Vec<u8>) {
+    let config = bincode::config::standard();
+    // Writing to memory fails only for types that refuse to be written, of which there are none;
+    // a test encodes every message.
+    if bincode::serde::encode_into_std_write(value, bytes, config).is_err() {
+        bytes.clear();
+    }
+}
+
+/// The value that all of `bytes` encodes.
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Undecodable> {
+    if bytes.len() > crate::limits::FRAME_BYTES_MAX {
+        return Err(Undecodable);
+    }
+    let config = bincode::config::standard().with_limit::<DECODED_BYTES_MAX>();
+    let (value, read) =
+        bincode::serde::decode_from_slice(bytes, config).map_err(|_| Undecodable)?;
+    if read == bytes.len() {
+        Ok(value)
+    } else {
+        Err(Undecodable)
+    }
+}

@@ -1,0 +1,157 @@
+//! Edits that one node asks another to stamp: sent to one process, executed at most once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use session::{Inc, Time};
+
+use crate::event::{Outcome, Ticket};
+use crate::limits::{FORWARD_RETRY_MS, FORWARDS_MAX};
+use crate::message::Commit;
+
+/// Edits of a request of this process, on their way to an owner.
+pub(crate) struct Outgoing {
+    pub(crate) ticket: Ticket,
+    pub(crate) commit: Commit,
+    pub(crate) deadline: Time,
+    /// The one process that has them. It is changed only when it said that it did nothing.
+    pub(crate) target: Option<Inc>,
+    sent: Time,
+    /// Who said that it may not stamp, and when it may be asked again.
+    refused: BTreeMap<Inc, Time>,
+}
+
+impl Outgoing {
+    /// True if `peer` did not refuse within the last moments.
+    pub(crate) fn may_ask(&self, peer: Inc, now: Time) -> bool {
+        self.refused.get(&peer).is_none_or(|until| *until <= now)
+    }
+
+    /// Notes that it is sent to `peer` now.
+    pub(crate) fn sent_to(&mut self, peer: Inc, now: Time) {
+        self.target = Some(peer);
+        self.sent = now;
+    }
+
+    /// True if the answer is late enough to ask the same process again.
+    pub(crate) fn is_late(&self, now: Time) -> bool {
+        now.since(self.sent) >= FORWARD_RETRY_MS
+    }
+
+    /// The process that had it did nothing: another may be asked.
+    pub(crate) fn refused_by(&mut self, peer: Inc, now: Time) {
+        self.target = None;
+        self.refused.insert(peer, now.plus(FORWARD_RETRY_MS));
+    }
+}
+
+/// What is known of edits that arrived from a peer.
+#[derive(Clone, Debug)]
+pub(crate) enum Known {
+    /// They are new; they are being executed from now on.
+    New,
+    /// They are being executed.
+    Running,
+    /// They were executed, with this outcome.
+    Answered(Outcome),
+    /// Too many are remembered; nothing was executed.
+    Full,
+}
+
+struct Incoming {
+    deadline: Time,
+    outcome: Option<Outcome>,
+}
+
+/// Forwarded edits of one shard, in both directions; at most [`FORWARDS_MAX`] each.
+// Rule F1.
+#[derive(Default)]
+pub(crate) struct Forwards {
+    outgoing: BTreeMap<u64, Outgoing>,
+    next: u64,
+    incoming: BTreeMap<(Inc, u64), Incoming>,
+    deadlines: BTreeSet<(Time, Inc, u64)>,
+}
+
+impl Forwards {
+    /// Takes edits in and numbers them; `None` if too many are on their way.
+    pub(crate) fn add(&mut self, ticket: Ticket, commit: Commit, deadline: Time) -> Option<u64> {
+        if self.outgoing.len() >= FORWARDS_MAX {
+            return None;
+        }
+        self.next += 1;
+        let refused = BTreeMap::new();
+        let outgoing = Outgoing {
+            ticket,
+            commit,
+            deadline,
+            target: None,
+            sent: Time(0),
+            refused,
+        };
+        self.outgoing.insert(self.next, outgoing);
+        Some(self.next)
+    }
+
+    pub(crate) fn get_mut(&mut self, number: u64) -> Option<&mut Outgoing> {
+        self.outgoing.get_mut(&number)
+    }
+
+    pub(crate) fn remove(&mut self, number: u64) -> Option<Outgoing> {
+        self.outgoing.remove(&number)
+    }
+
+    pub(crate) fn numbers(&self) -> Vec<u64> {
+        self.outgoing.keys().copied().collect()
+    }
+
+    /// Recognises edits that arrived before.
+    pub(crate) fn receive(&mut self, from: Inc, number: u64, deadline: Time) -> Known {
+        if let Some(known) = self.incoming.get(&(from, number)) {
+            return match &known.outcome {
+                Some(outcome) => Known::Answered(outcome.clone()),
+                None => Known::Running,
+            };
+        }
+        if self.incoming.len() >= FORWARDS_MAX {
+            return Known::Full;
+        }
+        self.incoming.insert(
+            (from, number),
+            Incoming {
+                deadline,
+                outcome: None,
+            },
+        );
+        self.deadlines.insert((deadline, from, number));
+        Known::New
+    }
+
+    /// Keeps the answer for those who ask again.
+    pub(crate) fn answer(&mut self, from: Inc, number: u64, outcome: &Outcome) {
+        if let Some(known) = self.incoming.get_mut(&(from, number)) {
+            known.outcome = Some(outcome.clone());
+        }
+    }
+
+    /// Forgets edits that were not executed, so that a retry may be.
+    pub(crate) fn forget(&mut self, from: Inc, number: u64) {
+        if let Some(known) = self.incoming.remove(&(from, number)) {
+            self.deadlines.remove(&(known.deadline, from, number));
+        }
+    }
+
+    /// Forgets edits whose sender no longer waits.
+    pub(crate) fn handle_tick(&mut self, now: Time) {
+        while let Some(&(deadline, from, number)) = self.deadlines.first() {
+            if deadline >= now {
+                break;
+            }
+            self.deadlines.pop_first();
+            self.incoming.remove(&(from, number));
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.outgoing.len() + self.incoming.len()
+    }
+}

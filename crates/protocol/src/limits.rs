@@ -1,0 +1,109 @@
+//! Every bound of the protocol: its value, its unit, its reason, and how bounds depend on each other.
+
+use session::{SESSION_BYTES_MAX, SKEW_MS_MAX};
+
+/// Bytes of one frame on the wire. A session at its limit fits sixteen times over; a length beyond
+/// it is refused before anything is allocated.
+pub const FRAME_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Bytes of deltas in one batch, unless a single delta is larger: large enough to amortise a
+/// frame's cost, small enough that an urgent delta waits for less than a millisecond of another.
+pub const BATCH_BYTES_MAX: usize = 64 * 1024;
+
+/// Deltas in one batch.
+pub const BATCH_DELTAS_MAX: usize = 256;
+
+/// Batches that one peer may have unacknowledged per shard. Together with the bytes of a batch it
+/// bounds what a slow peer can make this node hold in its lanes.
+pub const BATCHES_IN_FLIGHT_MAX: usize = 4;
+
+/// Batches whose late acknowledgement is still understood after they were sent anew.
+pub const BATCHES_REMEMBERED_MAX: usize = 16;
+
+/// How long a batch may stay unacknowledged before its sessions are sent anew, in milliseconds.
+/// The connection is reliable, so this only ends a wait that a lost connection left behind.
+pub const RETRANSMIT_MS_MIN: u64 = 1_000;
+
+/// The retransmission interval doubles up to this, in milliseconds, so that a slow peer is not
+/// buried under copies.
+pub const RETRANSMIT_MS_MAX: u64 = 8_000;
+
+/// How long a session that a peer refused for its clock is kept back, in milliseconds (rule H4).
+pub const SKEW_RETRY_MS: u64 = SKEW_MS_MAX;
+
+/// Dirty sessions per peer in one process before slots take their place (level L1); each costs
+/// about 100 bytes.
+pub const OUTBOX_SESSIONS_MAX: usize = 100_000;
+
+/// A peer unreachable for longer has its dirty sessions replaced by slots, in milliseconds.
+pub const UNREACHABLE_MS: u64 = 30_000;
+
+/// A peer silent for longer is suspected, in milliseconds: four heartbeats.
+pub const SUSPECT_MS: u64 = 2_000;
+
+/// Interval of heartbeats, in milliseconds.
+pub const HEARTBEAT_MS: u64 = 500;
+
+/// Interval at which the driver is expected to call `handle_tick`, in milliseconds.
+pub const TICK_MS: u64 = 50;
+
+/// Interval between two comparisons with a peer, in milliseconds, give or take a fifth.
+pub const REPAIR_INTERVAL_MS: u64 = 10_000;
+
+/// A comparison that makes no progress for this long has failed, in milliseconds.
+pub const ROUND_STALL_MS: u64 = 2_000;
+
+/// Keys in one page of a slot's list: 24 KiB.
+pub const LIST_KEYS_MAX: usize = 1_024;
+
+/// Sessions asked for in one repair request.
+pub const NEED_KEYS_MAX: usize = 128;
+
+/// Bytes of deltas in one answer to a repair request, unless a single delta is larger.
+pub const SUPPLY_BYTES_MAX: usize = BATCH_BYTES_MAX;
+
+/// Repair requests to one peer that may be unanswered per shard: the credit of the asking side.
+pub const NEEDS_IN_FLIGHT_MAX: usize = 2;
+
+/// Bytes per second that a process spends on answering repair requests by default (rule B4).
+pub const REPAIR_BYTES_PER_SECOND: u64 = 32 * 1024 * 1024;
+
+/// Requests that wait for copies of other owners, per shard.
+pub const LOADS_MAX: usize = 4_096;
+
+/// After this long the members that were not asked at first are asked too, in milliseconds (K2).
+pub const LOAD_WIDEN_MS: u64 = 20;
+
+/// A fetch without an answer is repeated after this long, in milliseconds: fetches are harmless.
+pub const FETCH_RETRY_MS: u64 = 300;
+
+/// Commits that wait for acknowledgements, per shard.
+pub const WAITERS_MAX: usize = 16_384;
+
+/// Forwarded commits that one shard remembers, for itself and for others.
+pub const FORWARDS_MAX: usize = 16_384;
+
+/// An edit without an answer is sent again to the same process after this long, in milliseconds;
+/// it is recognised there by its number (amendment 4).
+pub const FORWARD_RETRY_MS: u64 = 300;
+
+/// A forwarded edit may name a deadline at most this far ahead, in milliseconds.
+pub const REQUEST_MS_MAX: u64 = 60_000;
+
+/// Edits of one commit. A session has at most 320 names, each may be written a few times.
+pub const EDITS_MAX: usize = 4_096;
+
+/// Sessions and tombstones looked at by the sweep of one tick.
+pub const SWEEP_PER_TICK_MAX: usize = 512;
+
+/// Waiting outputs of one shard towards one peer beyond batches: answers are dropped beyond it,
+/// which the asking side repairs by asking again.
+pub const ANSWERS_MAX: usize = 8_192;
+
+const _: () = assert!(FRAME_BYTES_MAX >= 16 * SESSION_BYTES_MAX);
+const _: () = assert!(BATCH_BYTES_MAX * 2 < FRAME_BYTES_MAX);
+const _: () = assert!(BATCHES_IN_FLIGHT_MAX < BATCHES_REMEMBERED_MAX);
+const _: () = assert!(RETRANSMIT_MS_MIN > TICK_MS && RETRANSMIT_MS_MAX >= RETRANSMIT_MS_MIN);
+const _: () = assert!(SUSPECT_MS >= 4 * HEARTBEAT_MS);
+const _: () = assert!(UNREACHABLE_MS > SUSPECT_MS);
+const _: () = assert!(ROUND_STALL_MS < REPAIR_INTERVAL_MS);

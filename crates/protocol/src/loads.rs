@@ -1,0 +1,147 @@
+//! Requests that wait for what other owners hold (rule K2).
+
+use std::collections::BTreeMap;
+
+use session::{Inc, SessionKey, Time, Version};
+
+use crate::event::Ticket;
+use crate::limits::{FETCH_RETRY_MS, LOADS_MAX};
+use crate::message::Commit;
+use crate::waiters::Asker;
+
+/// What is done once the copy is good enough.
+#[derive(Clone, Debug)]
+pub(crate) enum Purpose {
+    /// It is handed to a request.
+    Open(Ticket),
+    /// Edits are stamped onto it.
+    Commit(Asker, Box<Commit>),
+}
+
+/// One request that waits.
+#[derive(Clone, Debug)]
+pub(crate) struct Load {
+    pub(crate) key: SessionKey,
+    pub(crate) purpose: Purpose,
+    /// What the copy must cover.
+    pub(crate) want: Version,
+    /// From then on the absence of the session proves nothing (amendment 7); `None`: no token.
+    pub(crate) may_expire: Option<Time>,
+    pub(crate) started: Time,
+    pub(crate) deadline: Time,
+    /// True once every member has been asked, not only the likely ones.
+    pub(crate) widened: bool,
+    asked: BTreeMap<Inc, Asked>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    at: Time,
+    /// `Some(synced)` once it has answered.
+    answered: Option<bool>,
+}
+
+impl Load {
+    pub(crate) const fn new(
+        key: SessionKey,
+        purpose: Purpose,
+        want: Version,
+        may_expire: Option<Time>,
+        started: Time,
+        deadline: Time,
+    ) -> Self {
+        let asked = BTreeMap::new();
+        Self {
+            key,
+            purpose,
+            want,
+            may_expire,
+            started,
+            deadline,
+            widened: false,
+            asked,
+        }
+    }
+
+    /// Notes that `peer` is asked now; false if it has answered or was asked a moment ago.
+    pub(crate) fn ask(&mut self, peer: Inc, now: Time) -> bool {
+        let asked = self.asked.entry(peer).or_insert(Asked {
+            at: Time(0),
+            answered: None,
+        });
+        let due = asked.answered.is_none() && now.since(asked.at) >= FETCH_RETRY_MS;
+        if due {
+            asked.at = now;
+        }
+        due
+    }
+
+    pub(crate) fn has_answered(&self, peer: Inc) -> bool {
+        self.asked
+            .get(&peer)
+            .is_some_and(|asked| asked.answered.is_some())
+    }
+
+    /// True if an owner that is synced has answered.
+    pub(crate) fn is_confirmed(&self) -> bool {
+        self.asked
+            .values()
+            .any(|asked| asked.answered == Some(true))
+    }
+
+    /// True if everybody asked so far has answered.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.asked.values().all(|asked| asked.answered.is_some())
+    }
+}
+
+/// The waiting requests of one shard; at most [`LOADS_MAX`].
+#[derive(Default)]
+pub(crate) struct Loads {
+    waiting: BTreeMap<u64, Load>,
+    next: u64,
+}
+
+impl Loads {
+    /// Takes a request in and numbers it; gives it back if too many wait.
+    pub(crate) fn add(&mut self, load: Load) -> Result<u64, Box<Load>> {
+        if self.waiting.len() >= LOADS_MAX {
+            return Err(Box::new(load));
+        }
+        self.next += 1;
+        self.waiting.insert(self.next, load);
+        Ok(self.next)
+    }
+
+    pub(crate) fn get(&self, number: u64) -> Option<&Load> {
+        self.waiting.get(&number)
+    }
+
+    pub(crate) fn get_mut(&mut self, number: u64) -> Option<&mut Load> {
+        self.waiting.get_mut(&number)
+    }
+
+    pub(crate) fn remove(&mut self, number: u64) -> Option<Load> {
+        self.waiting.remove(&number)
+    }
+
+    /// Notes the answer of `peer`; false if it was not asked.
+    pub(crate) fn answer(&mut self, number: u64, peer: Inc, synced: bool) -> bool {
+        let Some(load) = self.waiting.get_mut(&number) else {
+            return false;
+        };
+        let Some(asked) = load.asked.get_mut(&peer) else {
+            return false;
+        };
+        asked.answered = Some(synced);
+        true
+    }
+
+    pub(crate) fn numbers(&self) -> Vec<u64> {
+        self.waiting.keys().copied().collect()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+}

@@ -1,0 +1,469 @@
+//! Executing the edits of a request: here, or at the one owner that is asked to.
+
+use session::{
+    ABSOLUTE_TIMEOUT_MS_MAX, Body, Change, Clock, Core, Delta, EndReason, Inc, Session, SessionKey,
+    Stamp, State, Time, Version,
+};
+
+use super::Node;
+use crate::event::{Event, Opened, Outcome, Ticket};
+use crate::forwards::Known;
+use crate::limits::{EDITS_MAX, REQUEST_MS_MAX};
+use crate::loads::{Load, Purpose};
+use crate::message::{Commit, Lane, Life, Message};
+use crate::rules::Rule;
+use crate::violation::Violation;
+use crate::waiters::{Asker, Target, Waiter};
+
+impl Node {
+    pub(super) fn start_commit(
+        &mut self,
+        ticket: Ticket,
+        commit: Commit,
+        deadline: Time,
+        now: Time,
+    ) {
+        if !self.store.holds(commit.key.slot()) {
+            return self.answer(Asker::Local(ticket), Outcome::Gone);
+        }
+        self.observe(&commit.at, now);
+        if self.executor(&commit) == Some(self.options.inc) {
+            return self.execute(Asker::Local(ticket), commit, deadline, now);
+        }
+        match self.forwards.add(ticket, commit, deadline) {
+            Some(number) => {
+                self.counters.forwarded += 1;
+                self.advance_forward(number, now);
+            }
+            None => self.answer(Asker::Local(ticket), Outcome::Unavailable),
+        }
+    }
+
+    /// Who should execute these edits: this node if it may stamp, else the first owner that
+    /// answers. Edits that depend on what others wrote all go to the first.
+    // Rule N2.
+    fn executor(&self, commit: &Commit) -> Option<Inc> {
+        let conditional = commit.edits.iter().any(session::Edit::is_conditional);
+        if self.may_stamp() && !conditional {
+            return Some(self.options.inc);
+        }
+        let able = |owner: &Inc| {
+            if *owner == self.options.inc {
+                self.may_stamp()
+            } else {
+                self.is_reachable(*owner)
+            }
+        };
+        self.placement.owners(commit.key.slot()).find(able)
+    }
+
+    /// Executes edits on this copy, once it is new enough.
+    pub(super) fn execute(&mut self, asker: Asker, commit: Commit, deadline: Time, now: Time) {
+        let covered = match self.store.get(commit.key) {
+            // Rule D4: a request that was in flight at logout brings nothing back.
+            Some(State::Ended(_)) if !matches!(commit.life, Life::End(_)) => {
+                #[cfg(feature = "mutants")]
+                if self.options.rules.off(Rule::GoneAfterEnd) {
+                    return self.resurrect(asker, &commit, now);
+                }
+                return self.answer(asker, Outcome::Gone);
+            }
+            Some(State::Ended(_)) => return self.end(asker, &commit, EndReason::Logout, now),
+            Some(State::Alive(session)) => self.covers(session, &commit.at),
+            None => matches!(commit.life, Life::Create(_)),
+        };
+        if covered {
+            return self.execute_here(asker, &commit, now);
+        }
+        let (key, at, may_expire) = (commit.key, commit.at.clone(), Some(Time(u64::MAX)));
+        let purpose = Purpose::Commit(asker, Box::new(commit));
+        self.start_load(Load::new(key, purpose, at, may_expire, now, deadline), now);
+    }
+
+    /// Goes on with edits that waited for a newer copy.
+    pub(super) fn resume_commit(
+        &mut self,
+        asker: Asker,
+        commit: Commit,
+        opened: &Opened,
+        now: Time,
+    ) {
+        match opened {
+            Opened::Session { .. } if self.may_stamp() => self.execute_here(asker, &commit, now),
+            Opened::Session { .. } | Opened::Unavailable => {
+                self.answer(asker, Outcome::Unavailable);
+            }
+            Opened::Ended(_) | Opened::NotFound => self.answer(asker, Outcome::Gone),
+        }
+    }
+
+    fn execute_here(&mut self, asker: Asker, commit: &Commit, now: Time) {
+        match &commit.life {
+            Life::End(reason) => self.end(asker, commit, *reason, now),
+            Life::Create(core) if self.store.get(commit.key).is_none() => {
+                self.create(asker, commit, core.clone(), now);
+            }
+            Life::Create(_) | Life::Keep => self.edit(asker, commit, now),
+        }
+    }
+
+    // Rule A5: the core was made by whoever drew the id; its creation counts as a write of that
+    // node, the edits as one of this.
+    fn create(&mut self, asker: Asker, commit: &Commit, core: Core, now: Time) {
+        if self.store.bytes() >= self.options.bytes_max {
+            return self.answer(asker, Outcome::Full);
+        }
+        if !is_plausible(&core, now) {
+            return self.answer(asker, Outcome::Unavailable);
+        }
+        let own = core.created.inc == self.options.inc;
+        let mut session = Session::new(core);
+        session.last_access = session.last_access.max(now);
+        let stamp = if own {
+            session.core.created
+        } else {
+            self.clock.stamp(now)
+        };
+        match session.stamp(
+            commit.key,
+            &commit.edits,
+            &commit.at,
+            stamp,
+            &self.options.limits,
+        ) {
+            Err(error) => return self.answer(asker, Outcome::Refused(error)),
+            Ok(None) => {}
+            Ok(Some(delta)) => {
+                if let Body::Change(change) = &delta.body {
+                    session.merge_unchecked(change);
+                }
+            }
+        }
+        self.counters.created += 1;
+        let last = if session.version.covers(stamp) {
+            stamp
+        } else {
+            session.core.created
+        };
+        let delta = session.extract(commit.key, &Version::new());
+        self.write(
+            asker,
+            commit,
+            delta,
+            &Version::new(),
+            Target::Write(last),
+            now,
+        );
+    }
+
+    fn edit(&mut self, asker: Asker, commit: &Commit, now: Time) {
+        let (key, rules) = (commit.key, self.options.rules);
+        let Some(session) = self.store.session(key) else {
+            return self.answer(asker, Outcome::Gone);
+        };
+        if session.is_dead(now) {
+            return self.answer(asker, Outcome::Gone);
+        }
+        let before = session.version.clone();
+        let touch = session.wants_touch(now);
+        let at = if rules.off(Rule::EditsCarryAt) {
+            &before
+        } else {
+            &commit.at
+        };
+        let stamp = self.clock.stamp(now);
+        let Some(session) = self.store.session(key) else {
+            return;
+        };
+        let delta = match session.stamp(key, &commit.edits, at, stamp, &self.options.limits) {
+            Err(error) => return self.answer(asker, Outcome::Refused(error)),
+            Ok(Some(mut delta)) => {
+                if rules.off(Rule::FirstAddition) {
+                    open_with_stamp(&mut delta, session, stamp);
+                }
+                delta
+            }
+            // Rule E1: a request that changes nothing is at most a touch, and nobody waits for it.
+            Ok(None) if !touch => {
+                return self.reached(asker, key, before, Target::Write(stamp), 0, now);
+            }
+            Ok(None) => {
+                let delta = session.touch(key, now);
+                self.take(delta, now);
+                self.mark_owners(key, &before);
+                return self.reached(asker, key, before, Target::Write(stamp), 0, now);
+            }
+        };
+        let delta = if touch { touched(delta, now) } else { delta };
+        self.write(asker, commit, delta, &before, Target::Write(stamp), now);
+    }
+
+    fn end(&mut self, asker: Asker, commit: &Commit, reason: EndReason, now: Time) {
+        let key = commit.key;
+        let (before, tombstone) = match self.store.get(key) {
+            Some(State::Alive(session)) => (session.version.clone(), session.end(reason)),
+            Some(State::Ended(tombstone)) => (Version::new(), *tombstone),
+            None => return self.answer(asker, Outcome::Gone),
+        };
+        let delta = Delta {
+            key,
+            body: Body::End(tombstone),
+        };
+        self.write(asker, commit, delta, &before, Target::End, now);
+    }
+
+    /// A local write: the same way into the store as everything else, then dirty for the others.
+    fn write(
+        &mut self,
+        asker: Asker,
+        commit: &Commit,
+        delta: Delta,
+        before: &Version,
+        target: Target,
+        now: Time,
+    ) {
+        let key = commit.key;
+        self.take(delta, now);
+        self.mark_owners(key, before);
+        let asked = commit.level.asked(self.placement.owner_count(key.slot()));
+        let version = self.store.version(key);
+        self.reached(asker, key, version, target, asked, now);
+    }
+
+    /// Answers when as many owners have it as are asked for.
+    fn reached(
+        &mut self,
+        asker: Asker,
+        key: SessionKey,
+        version: Version,
+        target: Target,
+        asked: usize,
+        now: Time,
+    ) {
+        let deadline = now.plus(self.options.ack_timeout_ms);
+        let waiter = Waiter::new(asker, target, version, asked, deadline);
+        if let Some((asker, outcome)) = self.waiters.add(key, waiter) {
+            self.answer(asker, outcome);
+        }
+    }
+
+    /// What rule D4 forbids, for the test that switches it off.
+    #[cfg(feature = "mutants")]
+    fn resurrect(&mut self, asker: Asker, commit: &Commit, now: Time) {
+        let created = self.clock.stamp(now);
+        let hard_deadline = now.plus(3_600_000);
+        let core = Core {
+            created,
+            hard_deadline,
+            idle_ms: 600_000,
+            user: None,
+        };
+        let delta = Session::new(core).extract(commit.key, &Version::new());
+        self.store.replace(delta, now);
+        self.mark_owners(commit.key, &Version::new());
+        self.edit(asker, commit, now);
+    }
+
+    pub(super) fn answer(&mut self, asker: Asker, outcome: Outcome) {
+        match asker {
+            Asker::Local(ticket) => self.events.push_back(Event::Committed(ticket, outcome)),
+            Asker::Peer(peer, request) => {
+                let executed = outcome != Outcome::Unavailable;
+                if executed {
+                    self.forwards.answer(peer, request, &outcome);
+                } else {
+                    self.forwards.forget(peer, request);
+                }
+                let outcome = executed.then_some(outcome);
+                self.send(peer, Lane::Live, Message::Forwarded { request, outcome });
+            }
+        }
+    }
+
+    pub(super) fn answer_all(&mut self, answers: Vec<(Asker, Outcome)>) {
+        for (asker, outcome) in answers {
+            self.answer(asker, outcome);
+        }
+    }
+
+    /// Rule C1: nobody waits longer than the timeout, nor for owners that cannot answer.
+    pub(super) fn tick_waiters(&mut self, now: Time) {
+        let (placement, outbox, me) = (&self.placement, &self.outbox, self.options.inc);
+        let hopeless = |key: SessionKey, got: &[Inc]| {
+            placement
+                .owners(key.slot())
+                .filter(|owner| *owner != me)
+                .all(|owner| {
+                    got.contains(&owner)
+                        || !outbox
+                            .peer(owner)
+                            .is_some_and(|peer| peer.can_acknowledge(key.slot()))
+                })
+        };
+        let done = self.waiters.expire(now, hopeless);
+        self.answer_all(done);
+    }
+
+    // --- forwarding ---
+
+    pub(super) fn tick_forwards(&mut self, now: Time) {
+        self.forwards.handle_tick(now);
+        for number in self.forwards.numbers() {
+            self.advance_forward(number, now);
+        }
+    }
+
+    /// Sends the edits to an owner, or again to the one that has them, or gives up.
+    // Rule F1.
+    fn advance_forward(&mut self, number: u64, now: Time) {
+        let Some(outgoing) = self.forwards.get_mut(number) else {
+            return;
+        };
+        let (deadline, target) = (outgoing.deadline, outgoing.target);
+        let (late, slot) = (outgoing.is_late(now), outgoing.commit.key.slot());
+        if let Some(target) = target {
+            if deadline <= now || !self.view.contains(target) {
+                self.finish_forward(number, Outcome::Unknown);
+            } else if late {
+                self.send_forward(number, target, now);
+            }
+            return;
+        }
+        if deadline <= now {
+            return self.finish_forward(number, Outcome::Unavailable);
+        }
+        if self.may_stamp() {
+            if let Some(outgoing) = self.forwards.remove(number) {
+                let asker = Asker::Local(outgoing.ticket);
+                self.execute(asker, outgoing.commit, deadline, now);
+            }
+            return;
+        }
+        let able = |owner: &Inc| self.is_reachable(*owner) && *owner != self.options.inc;
+        let able: Vec<Inc> = self.placement.owners(slot).filter(able).collect();
+        let Some(outgoing) = self.forwards.get_mut(number) else {
+            return;
+        };
+        let next = able.into_iter().find(|owner| outgoing.may_ask(*owner, now));
+        if let Some(next) = next {
+            self.send_forward(number, next, now);
+        }
+    }
+
+    fn send_forward(&mut self, number: u64, target: Inc, now: Time) {
+        let Some(outgoing) = self.forwards.get_mut(number) else {
+            return;
+        };
+        outgoing.sent_to(target, now);
+        let (deadline, commit) = (outgoing.deadline, outgoing.commit.clone());
+        let message = Message::Forward {
+            request: number,
+            deadline,
+            commit,
+        };
+        self.send(target, Lane::Live, message);
+    }
+
+    fn finish_forward(&mut self, number: u64, outcome: Outcome) {
+        if let Some(outgoing) = self.forwards.remove(number) {
+            self.answer(Asker::Local(outgoing.ticket), outcome);
+        }
+    }
+
+    pub(super) fn handle_forwarded(
+        &mut self,
+        from: Inc,
+        request: u64,
+        outcome: Option<Outcome>,
+        now: Time,
+    ) {
+        let Some(outgoing) = self.forwards.get_mut(request) else {
+            return;
+        };
+        if outgoing.target != Some(from) {
+            return;
+        }
+        match outcome {
+            Some(outcome) => self.finish_forward(request, outcome),
+            None => {
+                outgoing.refused_by(from, now);
+                self.advance_forward(request, now);
+            }
+        }
+    }
+
+    pub(super) fn handle_forward(
+        &mut self,
+        from: Inc,
+        request: u64,
+        deadline: Time,
+        commit: Commit,
+        now: Time,
+    ) {
+        if commit.edits.len() > EDITS_MAX {
+            return self.breach(from, Violation::TooMuch);
+        }
+        if !self.store.holds(commit.key.slot()) {
+            return self.breach(from, Violation::WrongShard);
+        }
+        let deadline = deadline.min(now.plus(REQUEST_MS_MAX));
+        match self.forwards.receive(from, request, deadline) {
+            Known::Running => {}
+            Known::Answered(outcome) => {
+                let outcome = Some(outcome);
+                self.send(from, Lane::Live, Message::Forwarded { request, outcome });
+            }
+            Known::Full => {
+                self.send(
+                    from,
+                    Lane::Live,
+                    Message::Forwarded {
+                        request,
+                        outcome: None,
+                    },
+                );
+            }
+            Known::New if deadline <= now || !self.may_stamp() => {
+                self.answer(Asker::Peer(from, request), Outcome::Unavailable);
+            }
+            Known::New => {
+                self.observe(&commit.at, now);
+                self.execute(Asker::Peer(from, request), commit, deadline, now);
+            }
+        }
+    }
+}
+
+/// True if a session with this core may begin now: its maker's clock is not ahead of what the
+/// cluster tolerates, and its life is neither over nor too long (rules H4, T1 and T2).
+fn is_plausible(core: &Core, now: Time) -> bool {
+    let created = core.created.hlc.time();
+    !Clock::is_skewed(created, now)
+        && core.hard_deadline <= created.plus(ABSOLUTE_TIMEOUT_MS_MAX)
+        && core.hard_deadline > now
+}
+
+/// The delta with `now` as the last access.
+fn touched(delta: Delta, now: Time) -> Delta {
+    let Delta { key, body } = delta;
+    let body = match body {
+        Body::Change(change) => Body::Change(Change {
+            last_access: change.last_access.max(now),
+            ..change
+        }),
+        Body::End(tombstone) => Body::End(tombstone),
+    };
+    Delta { key, body }
+}
+
+/// What rule A1 forbids, for the test that switches it off: the first addition replaces.
+fn open_with_stamp(delta: &mut Delta, session: &Session, stamp: Stamp) {
+    let Body::Change(change) = &mut delta.body else {
+        return;
+    };
+    for (name, attribute) in &mut change.attributes {
+        if attribute.since.is_none() && !session.attributes.contains_key(name) {
+            attribute.since = Some(stamp);
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! Both sides of a comparison: the one that catches up and the one that is asked.
+
+use session::{Inc, SessionKey, Slot, Time, Version};
+
+use super::Node;
+use crate::digest::Digest;
+use crate::limits::{LIST_KEYS_MAX, NEED_KEYS_MAX, SUPPLY_BYTES_MAX};
+use crate::message::{Lane, Message, Supply};
+use crate::repair::{Due, Step};
+use crate::rules::Rule;
+use crate::store::Verdict;
+use crate::violation::Violation;
+
+// The side that catches up.
+impl Node {
+    pub(super) fn tick_repair(&mut self, now: Time) {
+        for (peer, due) in self.repair.handle_tick(now) {
+            match due {
+                Due::Start(round) => {
+                    self.counters.rounds += 1;
+                    let root = self.store.root();
+                    self.send(peer, Lane::Bulk, Message::Root { round, root });
+                }
+                Due::Failed => self.counters.rounds_failed += 1,
+            }
+        }
+        for peer in self.repair.peers() {
+            self.advance(peer, now);
+        }
+    }
+
+    pub(super) fn handle_same(&mut self, from: Inc, round: u64, now: Time) {
+        if let Some(round) = self.repair.round_mut(from, round) {
+            round.differing(Vec::new(), now);
+        }
+        self.advance(from, now);
+    }
+
+    pub(super) fn handle_digests(&mut self, from: Inc, round: u64, theirs: &[Digest], now: Time) {
+        let Some(differing) = self.store.differing(theirs) else {
+            return self.breach(from, Violation::TooMuch);
+        };
+        if let Some(round) = self.repair.round_mut(from, round) {
+            round.differing(differing, now);
+        }
+        self.advance(from, now);
+    }
+
+    pub(super) fn handle_list(
+        &mut self,
+        from: Inc,
+        round: u64,
+        (slot, after): (Slot, Option<SessionKey>),
+        entries: &[(SessionKey, u64)],
+        more: bool,
+        now: Time,
+    ) {
+        let outside = entries.iter().any(|(key, _)| key.slot() != slot);
+        if entries.len() > LIST_KEYS_MAX || outside {
+            return self.breach(from, Violation::TooMuch);
+        }
+        let awaited = self
+            .repair
+            .round_mut(from, round)
+            .is_some_and(|r| r.awaits(slot, after));
+        if !awaited {
+            return;
+        }
+        let wanted = self.differing_keys(from, entries, now);
+        let rest = entries.last().map(|(key, _)| *key).filter(|_| more);
+        if let Some(round) = self.repair.round_mut(from, round) {
+            round.listed(slot, after, wanted, rest, now);
+        }
+        self.advance(from, now);
+    }
+
+    /// The keys whose content differs from what the peer lists. A session that lives there and
+    /// ended here is not asked for: the peer is told of its end (rule T5).
+    // Rule P3: at once, however recently either side was written.
+    fn differing_keys(
+        &mut self,
+        from: Inc,
+        entries: &[(SessionKey, u64)],
+        now: Time,
+    ) -> Vec<SessionKey> {
+        let mut wanted = Vec::new();
+        for &(key, theirs) in entries {
+            let mine = self.store.short_hash(key);
+            if mine == Some(theirs) {
+                continue;
+            }
+            let ended_here = mine.is_some_and(Digest::is_ended);
+            if ended_here && !Digest::is_ended(theirs) {
+                if !self.options.rules.off(Rule::TombPushBack) {
+                    self.counters.tombs_pushed += 1;
+                    self.outbox
+                        .mark(from, key, &Version::new(), &mut self.counters);
+                }
+                continue;
+            }
+            wanted.push(key);
+        }
+        if self.options.rules.off(Rule::NeedAtOnce) {
+            let quiet = |key: &SessionKey| {
+                let newest = self.store.version(*key).newest().time();
+                now.since(newest) > 500
+            };
+            if !wanted.iter().all(quiet) {
+                self.repair.stop(from);
+                self.repair.hasten(from, now.plus(1_000));
+                return Vec::new();
+            }
+        }
+        wanted
+    }
+
+    pub(super) fn handle_supplied(&mut self, from: Inc, request: u64, supply: Supply, now: Time) {
+        if self.repair.round_needing(from, request).is_none() {
+            return;
+        }
+        let mut again = supply.deferred;
+        again.retain(|key| self.store.holds(key.slot()));
+        for delta in supply.deltas {
+            if !self.accepts(from, &delta, now) {
+                return;
+            }
+            let key = delta.key;
+            match self.take(delta, now) {
+                Verdict::Merged(_) => self.counters.repaired += 1,
+                Verdict::Need(_) | Verdict::Skew => again.push(key),
+                Verdict::Ended(_) | Verdict::Dead => {}
+            }
+        }
+        if let Some(round) = self.repair.round_needing(from, request) {
+            round.supplied(request, again, now);
+        }
+        self.advance(from, now);
+        self.tick_loads(now);
+    }
+
+    /// Takes the comparison with `peer` as far as it goes without waiting.
+    fn advance(&mut self, peer: Inc, now: Time) {
+        while let Some((round, step)) = self.repair.next_step(peer) {
+            match step {
+                Step::Compare(slot, after) => {
+                    self.send(peer, Lane::Bulk, Message::Compare { round, slot, after });
+                }
+                Step::Need(request, keys) => {
+                    let wants = keys.into_iter().map(|key| (key, self.store.version(key)));
+                    let wants = wants.collect();
+                    self.send(peer, Lane::Bulk, Message::Need { request, wants });
+                }
+                Step::Complete => {
+                    self.send(peer, Lane::Bulk, Message::Compared { round });
+                    if let Some(name) = self.view.name_of(peer).cloned() {
+                        self.sync.compared_with(&name);
+                    }
+                    self.check_sync(now);
+                }
+            }
+        }
+    }
+}
+
+// The side that is asked.
+impl Node {
+    pub(super) fn handle_root(&mut self, from: Inc, round: u64, root: Digest) {
+        if let Some(outbox) = self.outbox.peer_mut(from) {
+            outbox.begin_comparison(round);
+        }
+        let answer = if root == self.store.root() {
+            Message::Same { round }
+        } else {
+            Message::Digests {
+                round,
+                slots: self.store.digests(),
+            }
+        };
+        self.send(from, Lane::Bulk, answer);
+    }
+
+    pub(super) fn handle_compare(
+        &mut self,
+        from: Inc,
+        round: u64,
+        slot: Slot,
+        after: Option<SessionKey>,
+    ) {
+        let (entries, more) = self.store.list(slot, after, LIST_KEYS_MAX);
+        self.send(
+            from,
+            Lane::Bulk,
+            Message::List {
+                round,
+                slot,
+                after,
+                entries,
+                more,
+            },
+        );
+    }
+
+    // Rule B4: what repair may spend is bounded; what it cannot have now is asked for again.
+    pub(super) fn handle_need(
+        &mut self,
+        from: Inc,
+        request: u64,
+        wants: Vec<(SessionKey, Version)>,
+        now: Time,
+    ) {
+        if wants.len() > NEED_KEYS_MAX {
+            return self.breach(from, Violation::TooMuch);
+        }
+        let mut supply = Supply::default();
+        let mut bytes = 0;
+        for (key, version) in wants {
+            if bytes >= SUPPLY_BYTES_MAX || !self.supply_budget.allows(now) {
+                supply.deferred.push(key);
+                continue;
+            }
+            match self.store.extract(key, &version) {
+                None => supply.absent.push(key),
+                Some(delta) => {
+                    let size = delta.size_bytes();
+                    bytes += size;
+                    self.supply_budget.spend(size as u64);
+                    supply.deltas.push(delta);
+                }
+            }
+        }
+        self.send(from, Lane::Bulk, Message::Supplied { request, supply });
+    }
+
+    pub(super) fn handle_compared(&mut self, from: Inc, round: u64) {
+        if let Some(outbox) = self.outbox.peer_mut(from) {
+            self.counters.slots_recovered += outbox.end_comparison(round) as u64;
+        }
+    }
+}

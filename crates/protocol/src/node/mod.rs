@@ -1,0 +1,509 @@
+//! One shard of one node: takes what arrives to the part that owns the state, and nothing else.
+
+mod commit;
+mod compare;
+mod open;
+mod replicate;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use session::{Clock, Delta, Inc, Limits, SessionKey, Slot, Time, Token};
+
+use crate::budget::Budget;
+use crate::counters::Counters;
+use crate::event::{Event, Ticket};
+use crate::forwards::Forwards;
+use crate::limits::{ANSWERS_MAX, SWEEP_PER_TICK_MAX};
+use crate::loads::Loads;
+use crate::message::{Commit, Envelope, Lane, Message};
+use crate::outbox::Outbox;
+use crate::placement::Placement;
+use crate::repair::Repair;
+use crate::rules::Rules;
+use crate::store::{Effect, Store, Verdict, is_well_formed};
+use crate::sync::Sync;
+use crate::view::{MemberName, View};
+use crate::violation::Violation;
+use crate::waiters::Waiters;
+
+/// What a shard is told once, when its process starts.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// This process.
+    pub inc: Inc,
+    /// Its member's name.
+    pub name: MemberName,
+    /// Number of this shard, below `shards`.
+    pub shard: u16,
+    /// Number of shards, a divisor of [`Slot::COUNT`] and a constant of the cluster.
+    pub shards: u16,
+    /// Seed of digests, the same on every node of a cluster.
+    pub digest_seed: u64,
+    /// Seed of what should differ between nodes: when they compare.
+    pub noise_seed: u64,
+    /// Dirty sessions per peer before slots take their place.
+    pub outbox_sessions_max: usize,
+    /// Interval of comparisons, in milliseconds.
+    pub repair_interval_ms: u64,
+    /// What answers to repair requests may spend, in bytes per second.
+    pub repair_bytes_per_second: u64,
+    /// How long a commit waits for acknowledgements at most, in milliseconds.
+    pub ack_timeout_ms: u64,
+    /// Bytes of sessions and tombstones beyond which no session is created here.
+    pub bytes_max: usize,
+    /// Bounds of a single session.
+    pub limits: Limits,
+    /// Which rules hold: all.
+    pub rules: Rules,
+}
+
+/// A message on its way out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transmit {
+    /// The process that it is for.
+    pub to: Inc,
+    /// The lane that it takes.
+    pub lane: Lane,
+    /// The message with its address.
+    pub envelope: Envelope,
+}
+
+/// How far a peer is behind this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lag {
+    /// Which process.
+    pub peer: Inc,
+    /// Sessions that it lacks something of.
+    pub sessions: usize,
+    /// Slots of which it may lack anything.
+    pub slots: usize,
+    /// False while it is suspected.
+    pub reachable: bool,
+}
+
+/// One shard of one node.
+///
+/// There are four kinds of methods:
+/// - getters, which change nothing;
+/// - `handle_*`: something arrived, time passed, the view changed;
+/// - commands of the application: [`open`](Self::open), [`commit`](Self::commit);
+/// - `poll_*`: what goes out.
+///
+/// After every `handle_*` and every command, call [`poll_event`](Self::poll_event) and
+/// [`poll_transmit`](Self::poll_transmit) until both return `None`, before the next one. Call
+/// [`handle_tick`](Self::handle_tick) every [`TICK_MS`](crate::limits::TICK_MS) milliseconds. `now`
+/// never goes back.
+///
+/// A message that cannot be delivered may be dropped: deltas are extracted anew, questions are
+/// asked again. [`handle_reachable`](Self::handle_reachable) makes that immediate.
+pub struct Node {
+    options: Options,
+    clock: Clock,
+    clock_fault: bool,
+    view: View,
+    placement: Placement,
+    /// Processes of other members, and whether they answer.
+    peers: BTreeMap<Inc, Peer>,
+    store: Store,
+    outbox: Outbox,
+    waiters: Waiters,
+    loads: Loads,
+    forwards: Forwards,
+    repair: Repair,
+    supply_budget: Budget,
+    sync: Sync,
+    transmits: VecDeque<Transmit>,
+    events: VecDeque<Event>,
+    counters: Counters,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Peer {
+    reachable: bool,
+}
+
+impl Node {
+    /// The shard of a process that has just started, with the view that it starts from.
+    #[must_use]
+    pub fn new(options: Options, view: View, now: Time) -> Self {
+        let slots = Slot::COUNT / options.shards;
+        let first = slots * options.shard;
+        let others = view
+            .members
+            .iter()
+            .map(|m| m.name.clone())
+            .filter(|name| *name != options.name);
+        let mut node = Self {
+            clock: Clock::new(options.inc),
+            clock_fault: false,
+            placement: Placement::new(&view, first, slots),
+            peers: BTreeMap::new(),
+            store: Store::new(first, slots, options.digest_seed, options.rules),
+            outbox: Outbox::new(options.outbox_sessions_max, options.rules),
+            waiters: Waiters::new(options.rules),
+            loads: Loads::default(),
+            forwards: Forwards::default(),
+            repair: Repair::new(options.repair_interval_ms, options.noise_seed),
+            supply_budget: Budget::new(options.repair_bytes_per_second, now),
+            sync: Sync::new(now, others),
+            transmits: VecDeque::new(),
+            events: VecDeque::new(),
+            counters: Counters::default(),
+            view: View {
+                members: Vec::new(),
+                ..view.clone()
+            },
+            options,
+        };
+        node.handle_view(view, now);
+        node
+    }
+
+    // --- getters ---
+
+    /// This process.
+    #[must_use]
+    pub const fn inc(&self) -> Inc {
+        self.options.inc
+    }
+
+    /// True once this node speaks as an owner.
+    #[must_use]
+    pub const fn is_synced(&self) -> bool {
+        self.sync.is_synced()
+    }
+
+    /// Members that this node still has to catch up with.
+    #[must_use]
+    pub fn sync_pending(&self) -> usize {
+        self.sync.pending()
+    }
+
+    /// What this shard holds.
+    #[must_use]
+    pub const fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// What happened so far.
+    #[must_use]
+    pub const fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The view that this shard goes by.
+    #[must_use]
+    pub const fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// How far each other process is behind.
+    pub fn lags(&self) -> impl Iterator<Item = Lag> + '_ {
+        self.outbox.iter().map(|(peer, outbox)| Lag {
+            peer,
+            sessions: outbox.dirty_count(),
+            slots: outbox.slot_count(),
+            reachable: self.is_reachable(peer),
+        })
+    }
+
+    /// True if no other process is known to lack anything.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.outbox.iter().all(|(_, outbox)| outbox.is_clean())
+    }
+
+    /// Requests that wait for something: for copies, for acknowledgements, for other nodes.
+    #[must_use]
+    pub fn waiting(&self) -> (usize, usize, usize) {
+        (self.loads.len(), self.waiters.len(), self.forwards.len())
+    }
+
+    /// True if this shard owns the slot of `key`, synced or not.
+    #[must_use]
+    pub fn owns(&self, key: SessionKey) -> bool {
+        self.store.holds(key.slot())
+            && self
+                .placement
+                .owners(key.slot())
+                .any(|owner| owner == self.options.inc)
+    }
+
+    /// The owners of the slot of `key`, the most preferred first.
+    #[must_use]
+    pub fn owners(&self, key: SessionKey) -> Vec<Inc> {
+        self.placement.owners(key.slot()).collect()
+    }
+
+    // --- what arrives ---
+
+    /// The view changed, or another process of a member is known.
+    pub fn handle_view(&mut self, view: View, now: Time) {
+        let (first, slots) = self.slots();
+        self.placement = Placement::new(&view, first, slots);
+        self.view = view;
+        let present: Vec<Inc> = self.view.members.iter().filter_map(|m| m.inc).collect();
+        let gone: Vec<Inc> = self
+            .peers
+            .keys()
+            .copied()
+            .filter(|inc| !present.contains(inc))
+            .collect();
+        for inc in gone {
+            self.peers.remove(&inc);
+            self.outbox.remove(inc);
+            self.repair.stop(inc);
+        }
+        for inc in present {
+            if inc != self.options.inc && !self.peers.contains_key(&inc) {
+                self.peers.insert(inc, Peer { reachable: false });
+                self.outbox
+                    .add(inc, (first..first + slots).filter_map(Slot::new), now);
+            }
+        }
+        self.check_sync(now);
+    }
+
+    /// A process answers, or is suspected. What was in flight to it may be lost.
+    pub fn handle_reachable(&mut self, peer: Inc, reachable: bool, now: Time) {
+        let Some(known) = self.peers.get_mut(&peer) else {
+            return;
+        };
+        known.reachable = reachable;
+        if let Some(outbox) = self.outbox.peer_mut(peer) {
+            outbox.set_reachable(reachable, now);
+        }
+        if reachable {
+            self.repair.hasten(peer, now);
+        } else {
+            self.repair.stop(peer);
+            // What it had told only some of the others, they now find out among themselves.
+            self.repair.hasten_all(now);
+        }
+        self.handle_tick(now);
+    }
+
+    /// This node's clock is found to be wrong, or right again: while wrong it stamps nothing.
+    // Rule H3.
+    pub fn handle_clock_fault(&mut self, fault: bool) {
+        self.clock_fault = fault;
+    }
+
+    /// A message arrived over the connection of the process `from`.
+    pub fn handle_message(&mut self, from: Inc, envelope: Envelope, now: Time) {
+        if envelope.from != from {
+            return self.breach(from, Violation::WrongSender);
+        }
+        if envelope.to != self.options.inc
+            || envelope.shard != self.options.shard
+            || !self.peers.contains_key(&from)
+        {
+            self.counters.strangers += 1;
+            return;
+        }
+        match envelope.message {
+            Message::Deltas(batch) => self.handle_deltas(from, batch, now),
+            Message::Ack { batch, refused } => self.handle_ack(from, batch, refused, now),
+            Message::Fetch { request, key } => self.handle_fetch(from, request, key, now),
+            Message::Fetched {
+                request,
+                synced,
+                delta,
+            } => {
+                self.handle_fetched(from, request, synced, delta, now);
+            }
+            Message::Forward {
+                request,
+                deadline,
+                commit,
+            } => {
+                self.handle_forward(from, request, deadline, commit, now);
+            }
+            Message::Forwarded { request, outcome } => {
+                self.handle_forwarded(from, request, outcome, now);
+            }
+            Message::Root { round, root } => self.handle_root(from, round, root),
+            Message::Same { round } => self.handle_same(from, round, now),
+            Message::Digests { round, slots } => self.handle_digests(from, round, &slots, now),
+            Message::Compare { round, slot, after } => {
+                self.handle_compare(from, round, slot, after);
+            }
+            Message::List {
+                round,
+                slot,
+                after,
+                entries,
+                more,
+            } => {
+                self.handle_list(from, round, (slot, after), &entries, more, now);
+            }
+            Message::Need { request, wants } => self.handle_need(from, request, wants, now),
+            Message::Supplied { request, supply } => {
+                self.handle_supplied(from, request, supply, now);
+            }
+            Message::Compared { round } => self.handle_compared(from, round),
+            Message::Pull => self.repair.hasten(from, now),
+        }
+    }
+
+    /// Time passed.
+    pub fn handle_tick(&mut self, now: Time) {
+        self.check_sync(now);
+        self.tick_outbox(now);
+        self.tick_repair(now);
+        self.tick_loads(now);
+        self.tick_forwards(now);
+        self.tick_waiters(now);
+        self.tick_sweep(now);
+    }
+
+    // --- commands ---
+
+    /// Opens the session under `key` for a request that has seen `token`; answered by
+    /// [`Event::Opened`], at once or by `deadline`.
+    pub fn open(
+        &mut self,
+        ticket: Ticket,
+        key: SessionKey,
+        token: Option<Token>,
+        deadline: Time,
+        now: Time,
+    ) {
+        self.start_open(ticket, key, token, deadline, now);
+    }
+
+    /// Executes the edits of one request, here or at another owner; answered by
+    /// [`Event::Committed`], at once or by `deadline`.
+    pub fn commit(&mut self, ticket: Ticket, commit: Commit, deadline: Time, now: Time) {
+        self.start_commit(ticket, commit, deadline, now);
+    }
+
+    /// A stamp for the core of a session that is about to be created.
+    pub fn stamp(&mut self, now: Time) -> session::Stamp {
+        self.clock.stamp(now)
+    }
+
+    // --- what goes out ---
+
+    /// The next event for the application.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// The next message for a peer: first answers and questions, then deltas for whoever can take
+    /// a batch.
+    pub fn poll_transmit(&mut self, now: Time) -> Option<Transmit> {
+        if let Some(transmit) = self.transmits.pop_front() {
+            return Some(transmit);
+        }
+        self.poll_batch(now)
+    }
+
+    // --- what the parts share ---
+
+    fn slots(&self) -> (u16, u16) {
+        let slots = Slot::COUNT / self.options.shards;
+        (slots * self.options.shard, slots)
+    }
+
+    fn is_reachable(&self, peer: Inc) -> bool {
+        self.peers.get(&peer).is_some_and(|peer| peer.reachable)
+    }
+
+    /// Only an owner that has caught up and whose clock is right may stamp.
+    const fn may_stamp(&self) -> bool {
+        self.sync.is_synced() && !self.clock_fault
+    }
+
+    fn send(&mut self, to: Inc, lane: Lane, message: Message) {
+        if self.transmits.len() >= ANSWERS_MAX {
+            self.counters.answers_dropped += 1;
+            return;
+        }
+        let envelope = self.address(to, message);
+        self.transmits.push_back(Transmit { to, lane, envelope });
+    }
+
+    fn address(&self, to: Inc, message: Message) -> Envelope {
+        let (epoch, from, shard) = (self.view.epoch, self.options.inc, self.options.shard);
+        Envelope {
+            epoch,
+            from,
+            to,
+            shard,
+            message,
+        }
+    }
+
+    fn breach(&mut self, peer: Inc, violation: Violation) {
+        self.counters.violations += 1;
+        self.events.push_back(Event::Violation(peer, violation));
+    }
+
+    /// Takes a delta into the store, and what follows from it outside of the store: counters, and
+    /// the answers to commits whose session it ends.
+    fn take(&mut self, delta: Delta, now: Time) -> Verdict {
+        let key = delta.key;
+        if let session::Body::Change(change) = &delta.body
+            && !Clock::is_skewed(change.newest(), now)
+        {
+            self.clock.observe(&change.hi);
+        }
+        let verdict = self.store.apply(delta, now);
+        match &verdict {
+            Verdict::Merged(effect) => self.note(*effect, key),
+            Verdict::Need(_) => self.counters.gaps += 1,
+            Verdict::Ended(_) => {}
+            Verdict::Skew => self.counters.skew_refused += 1,
+            Verdict::Dead => self.counters.dead_on_arrival += 1,
+        }
+        verdict
+    }
+
+    fn note(&mut self, effect: Effect, key: SessionKey) {
+        match effect {
+            Effect::None => return,
+            Effect::Created | Effect::Updated => {}
+            Effect::Ended => {
+                self.counters.ended += 1;
+                let gone = self.waiters.end(key);
+                self.answer_all(gone);
+            }
+        }
+        self.counters.deltas_applied += 1;
+    }
+
+    /// True if the delta could come from a correct peer; else the peer is reported.
+    fn accepts(&mut self, from: Inc, delta: &Delta, now: Time) -> bool {
+        if !self.store.holds(delta.key.slot()) {
+            self.breach(from, Violation::WrongShard);
+            return false;
+        }
+        if !is_well_formed(delta, now) {
+            self.breach(from, Violation::MalformedDelta);
+            return false;
+        }
+        true
+    }
+
+    fn check_sync(&mut self, now: Time) {
+        let (view, peers) = (&self.view, &self.peers);
+        let is_silent = |name: &MemberName| {
+            let inc = view
+                .members
+                .iter()
+                .find(|m| m.name == *name)
+                .and_then(|m| m.inc);
+            !inc.and_then(|inc| peers.get(&inc))
+                .is_some_and(|peer| peer.reachable)
+        };
+        if self.sync.check(now, is_silent) {
+            self.events.push_back(Event::Synced);
+        }
+    }
+
+    fn tick_sweep(&mut self, now: Time) {
+        let swept = self.store.sweep(now, SWEEP_PER_TICK_MAX);
+        self.counters.expired += swept.expired.len() as u64;
+    }
+}

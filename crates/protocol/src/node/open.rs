@@ -1,0 +1,328 @@
+//! Opening a session: from this copy if it will do, else with what the other owners hold.
+
+use session::{Body, Delta, EndReason, Inc, Session, SessionKey, State, Time, Token, Version};
+
+use super::Node;
+use crate::event::{Event, Opened, Ticket};
+use crate::limits::LOAD_WIDEN_MS;
+use crate::loads::{Load, Purpose};
+use crate::message::{Lane, Message};
+use crate::rules::Rule;
+
+/// What a waiting request comes to.
+enum Answer {
+    /// The copy here will do; `lost` is what no owner has any more.
+    Serve { lost: Version },
+    /// All owners agree that it has been idle too long.
+    Expire,
+    /// There is a final answer.
+    Final(Opened),
+}
+
+impl Node {
+    pub(super) fn start_open(
+        &mut self,
+        ticket: Ticket,
+        key: SessionKey,
+        token: Option<Token>,
+        deadline: Time,
+        now: Time,
+    ) {
+        if !self.store.holds(key.slot()) {
+            return self.opened(ticket, Opened::NotFound);
+        }
+        let may_expire = token.as_ref().map(|token| token.may_expire);
+        let want = token.map(|token| token.version).unwrap_or_default();
+        self.observe(&want, now);
+        if let Some(opened) = self.open_here(key, &want, may_expire, now) {
+            return self.opened(ticket, opened);
+        }
+        let purpose = Purpose::Open(ticket);
+        self.start_load(
+            Load::new(key, purpose, want, may_expire, now, deadline),
+            now,
+        );
+    }
+
+    /// Amendment 5: what a client has seen happened before what it does next.
+    pub(super) fn observe(&mut self, version: &Version, now: Time) {
+        if !session::Clock::is_skewed(version.newest().time(), now) {
+            self.clock.observe(version);
+        }
+    }
+
+    /// The answer from this copy alone, if it is good enough.
+    // Rules K2, E1, N1.
+    fn open_here(
+        &self,
+        key: SessionKey,
+        want: &Version,
+        may_expire: Option<Time>,
+        now: Time,
+    ) -> Option<Opened> {
+        match self.store.get(key) {
+            Some(State::Ended(tombstone)) => Some(Opened::Ended(*tombstone)),
+            Some(State::Alive(session)) if session.is_dead(now) => Some(Opened::NotFound),
+            Some(State::Alive(session)) => {
+                let good = self.is_synced() && self.covers(session, want) && !session.is_idle(now);
+                good.then(|| Opened::Session {
+                    session: session.clone(),
+                    lost: Version::new(),
+                })
+            }
+            None => {
+                let nothing_to_ask = may_expire.is_none_or(|time| time < now);
+                (self.is_synced() && nothing_to_ask).then_some(Opened::NotFound)
+            }
+        }
+    }
+
+    /// True if the copy is not older than what the client has seen (rule K2).
+    pub(super) fn covers(&self, session: &Session, want: &Version) -> bool {
+        if self.options.rules.off(Rule::VectorToken) {
+            return session.version.newest() >= want.newest();
+        }
+        session.version.covers_all(want)
+    }
+
+    pub(super) fn start_load(&mut self, load: Load, now: Time) {
+        self.counters.loads += 1;
+        match self.loads.add(load) {
+            Ok(number) => self.advance_load(number, now),
+            Err(load) => self.finish_load(*load, Answer::Final(Opened::Unavailable), now),
+        }
+    }
+
+    pub(super) fn tick_loads(&mut self, now: Time) {
+        for number in self.loads.numbers() {
+            self.advance_load(number, now);
+        }
+    }
+
+    /// Answers the request if it can be answered, else asks whom it has not asked.
+    fn advance_load(&mut self, number: u64, now: Time) {
+        let Some(load) = self.loads.get(number) else {
+            return;
+        };
+        if let Some(answer) = self.judge(load, now) {
+            if let Some(load) = self.loads.remove(number) {
+                self.finish_load(load, answer, now);
+            }
+            return;
+        }
+        let targets = self.targets(load, now);
+        let key = load.key;
+        let Some(load) = self.loads.get_mut(number) else {
+            return;
+        };
+        load.widened = load.widened || load.is_quiet() || now.since(load.started) >= LOAD_WIDEN_MS;
+        let asked: Vec<Inc> = targets
+            .into_iter()
+            .filter(|peer| load.ask(*peer, now))
+            .collect();
+        for peer in asked {
+            self.send(
+                peer,
+                Lane::Live,
+                Message::Fetch {
+                    request: number,
+                    key,
+                },
+            );
+        }
+    }
+
+    /// Rule K2: first the primary and the writers that are missing, then every owner.
+    fn targets(&self, load: &Load, now: Time) -> Vec<Inc> {
+        let held = self.store.version(load.key);
+        let missing = held.missing_from(&load.want);
+        let everybody = load.widened || now.since(load.started) >= LOAD_WIDEN_MS;
+        let everybody = everybody && !self.options.rules.off(Rule::AskAll);
+        let idle = self
+            .store
+            .session(load.key)
+            .is_some_and(|session| session.is_idle(now));
+        let mut primary = true;
+        let mut targets = Vec::new();
+        for owner in self.placement.owners(load.key.slot()) {
+            if owner == self.options.inc || !self.is_reachable(owner) {
+                continue;
+            }
+            if everybody || idle || primary || missing.get(owner).is_some() {
+                targets.push(owner);
+            }
+            primary = false;
+        }
+        targets
+    }
+
+    fn judge(&self, load: &Load, now: Time) -> Option<Answer> {
+        let confirmed = self.is_synced() || load.is_confirmed();
+        let heard_all = self.has_heard_all(load);
+        let answer = match self.store.get(load.key) {
+            Some(State::Ended(tombstone)) => Some(Answer::Final(Opened::Ended(*tombstone))),
+            Some(State::Alive(session)) if session.is_dead(now) => {
+                Some(Answer::Final(Opened::NotFound))
+            }
+            Some(State::Alive(session)) if confirmed => {
+                self.judge_copy(session, load, heard_all, now)
+            }
+            None if confirmed && (heard_all || load.may_expire.is_none_or(|t| t < now)) => {
+                Some(Answer::Final(Opened::NotFound))
+            }
+            Some(State::Alive(_)) | None => None,
+        };
+        answer.or_else(|| {
+            let over = load.deadline <= now || self.is_hopeless(load, heard_all);
+            over.then_some(Answer::Final(Opened::Unavailable))
+        })
+    }
+
+    // Rules K3 and E1: what is missing is lost only if every owner answered and its writer is
+    // gone; what looks idle is expired only if every owner agrees.
+    fn judge_copy(
+        &self,
+        session: &Session,
+        load: &Load,
+        heard_all: bool,
+        now: Time,
+    ) -> Option<Answer> {
+        let covered = self.covers(session, &load.want);
+        let idle = session.is_idle(now);
+        if covered && !idle {
+            return Some(Answer::Serve {
+                lost: Version::new(),
+            });
+        }
+        if !heard_all {
+            return None;
+        }
+        let lost = session.version.missing_from(&load.want);
+        if lost.iter().any(|(inc, _)| self.view.contains(inc)) {
+            return Some(Answer::Final(Opened::Unavailable));
+        }
+        Some(if idle {
+            Answer::Expire
+        } else {
+            Answer::Serve { lost }
+        })
+    }
+
+    /// True if every other owner has answered, reachable or not, heard of or not.
+    fn has_heard_all(&self, load: &Load) -> bool {
+        let slot = load.key.slot();
+        let mut known = 0;
+        let mut answered = true;
+        for (rank, owner) in self.placement.owners(slot).enumerate() {
+            known += 1;
+            let spared = rank > 0 && self.options.rules.off(Rule::AskAll);
+            answered &= owner == self.options.inc || spared || load.has_answered(owner);
+        }
+        answered && (known == self.placement.owner_count(slot))
+    }
+
+    /// True if waiting is of no use: all who can answer have, and this node is not about to know
+    /// more by itself.
+    fn is_hopeless(&self, load: &Load, heard_all: bool) -> bool {
+        let silent = |owner: Inc| {
+            owner == self.options.inc || load.has_answered(owner) || !self.is_reachable(owner)
+        };
+        self.is_synced() && !heard_all && self.placement.owners(load.key.slot()).all(silent)
+    }
+
+    fn finish_load(&mut self, load: Load, answer: Answer, now: Time) {
+        let opened = match answer {
+            Answer::Serve { lost } => {
+                self.counters.writes_lost += lost.len() as u64;
+                match self.store.session(load.key) {
+                    Some(session) => Opened::Session {
+                        session: Box::new(session.clone()),
+                        lost,
+                    },
+                    None => Opened::NotFound,
+                }
+            }
+            Answer::Expire => {
+                self.end_here(load.key, EndReason::Expired, now);
+                Opened::NotFound
+            }
+            Answer::Final(opened) => opened,
+        };
+        match load.purpose {
+            Purpose::Open(ticket) => self.opened(ticket, opened),
+            Purpose::Commit(asker, commit) => {
+                self.resume_commit(asker, *commit, &opened, now);
+            }
+        }
+    }
+
+    fn opened(&mut self, ticket: Ticket, opened: Opened) {
+        if opened == Opened::Unavailable {
+            self.counters.unavailable += 1;
+        }
+        self.events.push_back(Event::Opened(ticket, opened));
+    }
+
+    /// Ends a living session by this node's own decision.
+    pub(super) fn end_here(&mut self, key: SessionKey, reason: EndReason, now: Time) {
+        let Some(session) = self.store.session(key) else {
+            return;
+        };
+        let (before, end) = (session.version.clone(), session.end(reason));
+        self.take(
+            Delta {
+                key,
+                body: Body::End(end),
+            },
+            now,
+        );
+        self.mark_owners(key, &before);
+    }
+
+    // --- the side that is asked ---
+
+    pub(super) fn handle_fetch(&mut self, from: Inc, request: u64, key: SessionKey, now: Time) {
+        let dead = self
+            .store
+            .session(key)
+            .is_some_and(|session| session.is_dead(now));
+        let delta = if dead {
+            None
+        } else {
+            self.store.extract(key, &Version::new())
+        };
+        let synced = self.is_synced();
+        self.send(
+            from,
+            Lane::Live,
+            Message::Fetched {
+                request,
+                synced,
+                delta,
+            },
+        );
+    }
+
+    pub(super) fn handle_fetched(
+        &mut self,
+        from: Inc,
+        request: u64,
+        synced: bool,
+        delta: Option<Delta>,
+        now: Time,
+    ) {
+        let asked_for = self.loads.get(request).map(|load| load.key);
+        if asked_for.is_none() || delta.as_ref().is_some_and(|d| Some(d.key) != asked_for) {
+            return;
+        }
+        if let Some(delta) = delta {
+            if !self.accepts(from, &delta, now) {
+                return;
+            }
+            self.take(delta, now);
+        }
+        if self.loads.answer(request, from, synced) {
+            self.advance_load(request, now);
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Deltas to the other owners, and what they answer.
+
+use session::{Body, Delta, Inc, SessionKey, Time, Version};
+
+use super::{Node, Transmit};
+use crate::limits::BATCH_DELTAS_MAX;
+use crate::message::{Batch, Lane, Message, Refusal};
+use crate::rules::Rule;
+use crate::store::Verdict;
+use crate::violation::Violation;
+
+impl Node {
+    /// Every other owner lacks what was just written onto `before`.
+    // Rule B2: only the stamper marks; whoever merges a delta does not pass it on.
+    pub(super) fn mark_owners(&mut self, key: SessionKey, before: &Version) {
+        let owners = self
+            .placement
+            .owners(key.slot())
+            .filter(|inc| *inc != self.options.inc);
+        for owner in owners {
+            self.outbox.mark(owner, key, before, &mut self.counters);
+        }
+    }
+
+    pub(super) fn poll_batch(&mut self, now: Time) -> Option<Transmit> {
+        for peer in self.peers.keys() {
+            let batch = self
+                .outbox
+                .next_batch(*peer, &self.store, now, &mut self.counters);
+            if let Some(batch) = batch {
+                let envelope = self.address(*peer, Message::Deltas(batch));
+                return Some(Transmit {
+                    to: *peer,
+                    lane: Lane::Live,
+                    envelope,
+                });
+            }
+        }
+        None
+    }
+
+    pub(super) fn handle_deltas(&mut self, from: Inc, batch: Batch, now: Time) {
+        if batch.deltas.len() > BATCH_DELTAS_MAX {
+            return self.breach(from, Violation::TooMuch);
+        }
+        let mut refused = Vec::new();
+        for delta in batch.deltas {
+            if !self.accepts(from, &delta, now) {
+                return;
+            }
+            let key = delta.key;
+            let refusal = match self.take(delta, now) {
+                Verdict::Merged(_) => continue,
+                Verdict::Need(version) => Refusal::Need(version),
+                Verdict::Ended(_) if self.options.rules.off(Rule::TombPushBack) => continue,
+                Verdict::Ended(tombstone) => {
+                    self.counters.tombs_pushed += 1;
+                    Refusal::Tomb(tombstone)
+                }
+                Verdict::Skew => Refusal::Skew,
+                Verdict::Dead => Refusal::Dead,
+            };
+            refused.push((key, refusal));
+        }
+        self.send(
+            from,
+            Lane::Live,
+            Message::Ack {
+                batch: batch.number,
+                refused,
+            },
+        );
+    }
+
+    pub(super) fn handle_ack(
+        &mut self,
+        from: Inc,
+        batch: u64,
+        refused: Vec<(SessionKey, Refusal)>,
+        now: Time,
+    ) {
+        if refused.len() > BATCH_DELTAS_MAX {
+            return self.breach(from, Violation::TooMuch);
+        }
+        let keys: Vec<SessionKey> = refused.iter().map(|(key, _)| *key).collect();
+        for (key, hi) in self.outbox.acknowledge(from, batch, &keys) {
+            let done = self.waiters.acknowledge(from, key, hi.as_ref());
+            self.answer_all(done);
+        }
+        for (key, refusal) in refused {
+            self.handle_refusal(from, key, refusal, now);
+        }
+    }
+
+    fn handle_refusal(&mut self, from: Inc, key: SessionKey, refusal: Refusal, now: Time) {
+        let Some(outbox) = self.outbox.peer_mut(from) else {
+            return;
+        };
+        match refusal {
+            Refusal::Need(version) => outbox.rebase(key, version),
+            Refusal::Skew => outbox.postpone(key, now),
+            Refusal::Dead => outbox.clear(key),
+            Refusal::Tomb(tombstone) => {
+                outbox.clear(key);
+                let delta = Delta {
+                    key,
+                    body: Body::End(tombstone),
+                };
+                if self.accepts(from, &delta, now) {
+                    self.take(delta, now);
+                }
+            }
+        }
+    }
+
+    pub(super) fn tick_outbox(&mut self, now: Time) {
+        let peers: Vec<Inc> = self.peers.keys().copied().collect();
+        for peer in peers {
+            let Some(outbox) = self.outbox.peer_mut(peer) else {
+                continue;
+            };
+            outbox.handle_tick(now, &mut self.counters);
+            if outbox.wants_pull(now) {
+                self.send(peer, Lane::Bulk, Message::Pull);
+            }
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! Catching up with another owner: compare summaries, list what differs, ask for it.
+//!
+//! A comparison is a *pull*: the side that starts it ends up with everything that the other held
+//! when it began. Each side pulls for itself, so nothing has to be agreed, and the one that asks
+//! decides how fast it goes (its requests are the credit).
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use session::{Inc, SessionKey, Slot, Time};
+
+use crate::limits::{LIST_KEYS_MAX, NEED_KEYS_MAX, NEEDS_IN_FLIGHT_MAX, ROUND_STALL_MS};
+
+/// What a comparison does next.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Ask for the list of a slot.
+    Compare(Slot, Option<SessionKey>),
+    /// Ask for sessions, under this number.
+    Need(u64, Vec<SessionKey>),
+    /// Everything listed has arrived.
+    Complete,
+}
+
+/// One comparison with one peer.
+#[derive(Debug)]
+pub(crate) struct Round {
+    pub(crate) number: u64,
+    progress: Time,
+    /// Slots, or rests of slots, that differ and have not been listed.
+    todo: VecDeque<(Slot, Option<SessionKey>)>,
+    listing: Option<(Slot, Option<SessionKey>)>,
+    /// Listed, differing, not asked for yet.
+    wants: BTreeSet<SessionKey>,
+    /// Asked for, by request.
+    needs: BTreeMap<u64, Vec<SessionKey>>,
+    /// False until the peer said whether anything differs.
+    answered: bool,
+    /// Set while the peer has nothing to spare.
+    paused: bool,
+}
+
+impl Round {
+    const fn new(number: u64, now: Time) -> Self {
+        Self {
+            number,
+            progress: now,
+            todo: VecDeque::new(),
+            listing: None,
+            wants: BTreeSet::new(),
+            needs: BTreeMap::new(),
+            answered: false,
+            paused: false,
+        }
+    }
+
+    /// The peer said which slots differ; none: nothing does.
+    pub(crate) fn differing(&mut self, slots: Vec<Slot>, now: Time) {
+        if !self.answered {
+            self.answered = true;
+            self.todo = slots.into_iter().map(|slot| (slot, None)).collect();
+            self.progress = now;
+        }
+    }
+
+    /// True if this is the list that was asked for; then `wanted` of it is asked for next, and the
+    /// list goes on after `rest`.
+    pub(crate) fn listed(
+        &mut self,
+        slot: Slot,
+        after: Option<SessionKey>,
+        wanted: impl IntoIterator<Item = SessionKey>,
+        rest: Option<SessionKey>,
+        now: Time,
+    ) {
+        if self.listing != Some((slot, after)) {
+            return;
+        }
+        self.listing = None;
+        self.progress = now;
+        self.wants.extend(wanted);
+        if rest.is_some() {
+            self.todo.push_front((slot, rest));
+        }
+    }
+
+    /// True if that list is awaited.
+    pub(crate) fn awaits(&self, slot: Slot, after: Option<SessionKey>) -> bool {
+        self.listing == Some((slot, after))
+    }
+
+    /// Sessions arrived, or the peer deferred them. False if they were not asked for.
+    pub(crate) fn supplied(&mut self, request: u64, again: Vec<SessionKey>, now: Time) -> bool {
+        let Some(asked) = self.needs.remove(&request) else {
+            return false;
+        };
+        if again.len() < asked.len() {
+            self.progress = now;
+        }
+        self.paused = !again.is_empty();
+        self.wants.extend(again);
+        true
+    }
+
+    fn next(&mut self, requests: &mut u64) -> Option<Step> {
+        if !self.answered {
+            return None;
+        }
+        if self.needs.len() < NEEDS_IN_FLIGHT_MAX && !self.wants.is_empty() && !self.paused {
+            let keys: Vec<SessionKey> = self.wants.iter().take(NEED_KEYS_MAX).copied().collect();
+            for key in &keys {
+                self.wants.remove(key);
+            }
+            *requests += 1;
+            self.needs.insert(*requests, keys.clone());
+            return Some(Step::Need(*requests, keys));
+        }
+        if self.listing.is_none() && self.wants.len() < LIST_KEYS_MAX {
+            if let Some((slot, after)) = self.todo.pop_front() {
+                self.listing = Some((slot, after));
+                return Some(Step::Compare(slot, after));
+            }
+            if self.wants.is_empty() && self.needs.is_empty() {
+                return Some(Step::Complete);
+            }
+        }
+        None
+    }
+}
+
+#[derive(Debug)]
+struct PeerRepair {
+    next_at: Time,
+    round: Option<Round>,
+}
+
+/// The comparisons of one shard, at most one per peer.
+#[derive(Debug)]
+pub(crate) struct Repair {
+    peers: BTreeMap<Inc, PeerRepair>,
+    interval_ms: u64,
+    rounds: u64,
+    requests: u64,
+    seed: u64,
+}
+
+/// What is due with a peer.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// A comparison starts under this number.
+    Start(u64),
+    /// The comparison has failed.
+    Failed,
+}
+
+impl Repair {
+    pub(crate) const fn new(interval_ms: u64, seed: u64) -> Self {
+        Self {
+            peers: BTreeMap::new(),
+            interval_ms,
+            rounds: 0,
+            requests: 0,
+            seed,
+        }
+    }
+
+    /// A comparison with `peer` starts with the next tick.
+    pub(crate) fn hasten(&mut self, peer: Inc, now: Time) {
+        self.peers
+            .entry(peer)
+            .or_insert(PeerRepair {
+                next_at: now,
+                round: None,
+            })
+            .next_at = now;
+    }
+
+    /// Comparisons with everybody start with the next tick.
+    pub(crate) fn hasten_all(&mut self, now: Time) {
+        for peer in self.peers.values_mut() {
+            peer.next_at = now;
+        }
+    }
+
+    /// `peer` cannot be compared with for now.
+    pub(crate) fn stop(&mut self, peer: Inc) {
+        self.peers.remove(&peer);
+    }
+
+    /// The comparison with `peer` under that number.
+    pub(crate) fn round_mut(&mut self, peer: Inc, number: u64) -> Option<&mut Round> {
+        self.peers
+            .get_mut(&peer)?
+            .round
+            .as_mut()
+            .filter(|round| round.number == number)
+    }
+
+    /// Starts comparisons that are due and ends those that stall.
+    pub(crate) fn handle_tick(&mut self, now: Time) -> Vec<(Inc, Due)> {
+        let mut due = Vec::new();
+        let spread = self.interval_ms * 2 / 5;
+        for (inc, peer) in &mut self.peers {
+            if let Some(round) = &mut peer.round {
+                round.paused = false;
+                if now.since(round.progress) > ROUND_STALL_MS {
+                    peer.round = None;
+                    peer.next_at = now.plus(self.interval_ms / 20);
+                    due.push((*inc, Due::Failed));
+                }
+            } else if peer.next_at <= now {
+                self.rounds += 1;
+                let noise = xxhash_rust::xxh3::xxh3_64_with_seed(&inc.0.to_le_bytes(), {
+                    self.seed.wrapping_add(self.rounds)
+                });
+                let jitter = if spread == 0 { 0 } else { noise % spread };
+                peer.next_at = now.plus(self.interval_ms - spread / 2 + jitter);
+                peer.round = Some(Round::new(self.rounds, now));
+                due.push((*inc, Due::Start(self.rounds)));
+            }
+        }
+        due
+    }
+
+    /// The next step of the comparison with `peer`; call until `None`.
+    pub(crate) fn next_step(&mut self, peer: Inc) -> Option<(u64, Step)> {
+        let repair = self.peers.get_mut(&peer)?;
+        let round = repair.round.as_mut()?;
+        let number = round.number;
+        let step = round.next(&mut self.requests)?;
+        if step == Step::Complete {
+            repair.round = None;
+        }
+        Some((number, step))
+    }
+
+    /// The comparison that a supply belongs to.
+    pub(crate) fn round_needing(&mut self, peer: Inc, request: u64) -> Option<&mut Round> {
+        let round = self.peers.get_mut(&peer)?.round.as_mut()?;
+        round.needs.contains_key(&request).then_some(round)
+    }
+
+    pub(crate) fn peers(&self) -> Vec<Inc> {
+        self.peers.keys().copied().collect()
+    }
+}
