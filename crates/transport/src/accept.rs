@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use quinn::{Connecting, Connection, ConnectionError, Incoming};
+use quinn::{Connecting, Connection, ConnectionError, Incoming, Side};
 use tokio::time::timeout;
 
 use crate::attempt::Offer;
@@ -56,9 +56,7 @@ fn admit(shared: &Shared, incoming: Incoming, handshakes: usize) -> Option<Incom
     let limits = &shared.limits;
     let connections = shared.endpoint.open_connections();
     if handshakes >= limits.handshakes_max || connections >= limits.connections_max {
-        shared
-            .meters
-            .refuse(Refusal::Busy, incoming.remote_address());
+        shared.meters.refuse(Refusal::Busy, incoming.remote_address());
         incoming.refuse();
         return None;
     }
@@ -83,19 +81,9 @@ async fn receive(shared: Arc<Shared>, connecting: Connecting, from: SocketAddr) 
         });
         let peer = peer.map_err(AttemptError::Refused)?;
         let (lane, receive, preface) = Preface::receive(&connection).await?;
-        Ok((
-            peer,
-            Offer {
-                connection,
-                lane,
-                receive,
-                preface,
-            },
-        ))
+        Ok((peer, Offer { connection, lane, receive, preface }))
     };
-    let outcome = timeout(limit, handshake)
-        .await
-        .unwrap_or(Err(AttemptError::Slow));
+    let outcome = timeout(limit, handshake).await.unwrap_or(Err(AttemptError::Slow));
     match outcome {
         Ok((peer, offer)) => hand_over(&shared, &peer, offer),
         Err(error) => refuse(&shared, &error, from),
@@ -108,20 +96,13 @@ fn identify(shared: &Shared, connection: &Connection) -> Result<Arc<Peer>, Refus
     if name == shared.name {
         return Err(Refusal::OtherName);
     }
-    shared
-        .peers
-        .read()
-        .get(&name)
-        .cloned()
-        .ok_or(Refusal::UnknownName)
+    shared.peers.read().get(&name).cloned().ok_or(Refusal::UnknownName)
 }
 
 fn hand_over(shared: &Shared, peer: &Peer, offer: Offer) {
     if let Err(refused) = peer.offers.try_send(offer) {
         shared.meters.refuse(Refusal::Busy, &peer.name);
-        refused
-            .into_inner()
-            .refuse(Close::Busy, "too many attempts at once");
+        refused.into_inner().refuse(Close::Busy, "too many attempts at once");
     }
 }
 
@@ -134,8 +115,6 @@ fn refuse(shared: &Shared, error: &AttemptError, from: SocketAddr) {
         )
     );
     if !given_up {
-        shared
-            .meters
-            .refuse(error.refusal().unwrap_or(Refusal::Handshake), from);
+        shared.meters.refuse(error.refusal(Side::Server).unwrap_or(Refusal::Handshake), from);
     }
 }

@@ -42,19 +42,9 @@ impl Offer {
     }
 
     async fn answer(self, preface: &Preface) -> Result<Half, AttemptError> {
-        let Self {
-            connection,
-            lane,
-            receive,
-            preface: theirs,
-        } = self;
+        let Self { connection, lane, receive, preface: theirs } = self;
         let send = preface.send(&connection, lane).await?;
-        Ok(Half {
-            connection,
-            send,
-            receive,
-            preface: theirs,
-        })
+        Ok(Half { connection, send, receive, preface: theirs })
     }
 }
 
@@ -91,22 +81,9 @@ impl Attempt {
     }
 
     fn preface(&self, link: u64, lane: Lane) -> Preface {
-        let Shared {
-            instance,
-            ref hello,
-            ..
-        } = *self.shared;
-        let hello = if lane == Lane::Control {
-            hello.clone()
-        } else {
-            bytes::Bytes::new()
-        };
-        Preface {
-            link,
-            instance,
-            lost: self.lost,
-            hello,
-        }
+        let Shared { instance, ref hello, .. } = *self.shared;
+        let hello = if lane == Lane::Control { hello.clone() } else { bytes::Bytes::new() };
+        Preface { link, instance, lost: self.lost, hello }
     }
 
     /// Dials the peer at one of the forms of its address.
@@ -116,10 +93,7 @@ impl Attempt {
         let remote = match timeout(limit, self.resolve(&address, nth)).await {
             Ok(remote) => remote?,
             Err(elapsed) => {
-                return Err(AttemptError::Resolve {
-                    address,
-                    source: elapsed.into(),
-                });
+                return Err(AttemptError::Resolve { address, source: elapsed.into() });
             }
         };
         match timeout(limit, self.dial_remote(remote)).await {
@@ -131,20 +105,13 @@ impl Attempt {
     }
 
     async fn resolve(&self, address: &str, nth: usize) -> Result<SocketAddr, AttemptError> {
-        let found =
-            tokio::net::lookup_host(address)
-                .await
-                .map_err(|source| AttemptError::Resolve {
-                    address: address.to_owned(),
-                    source,
-                })?;
-        let reachable: Vec<_> = found
-            .filter(|found| found.is_ipv4() || self.shared.local_addr.is_ipv6())
-            .collect();
+        let found = tokio::net::lookup_host(address)
+            .await
+            .map_err(|source| AttemptError::Resolve { address: address.to_owned(), source })?;
+        let reachable: Vec<_> =
+            found.filter(|found| found.is_ipv4() || self.shared.local_addr.is_ipv6()).collect();
         if reachable.is_empty() {
-            return Err(AttemptError::NoAddress {
-                address: address.to_owned(),
-            });
+            return Err(AttemptError::NoAddress { address: address.to_owned() });
         }
         Ok(reachable[nth % reachable.len()])
     }
@@ -153,12 +120,8 @@ impl Attempt {
         let link = random::nonzero()?;
         let settings = self.shared.settings.read().clone();
         // One after the other: a peer that does not answer is asked once.
-        let control = self
-            .dial_half(remote, settings.control, link, Lane::Control)
-            .await?;
-        let data = self
-            .dial_half(remote, settings.data, link, Lane::Live)
-            .await?;
+        let control = self.dial_half(remote, settings.control, link, Lane::Control).await?;
+        let data = self.dial_half(remote, settings.data, link, Lane::Live).await?;
         let control = receive_answer(control, link, Lane::Control).await?;
         let data = receive_answer(data, link, Lane::Live).await?;
         self.finish(Candidate { control, data }).await
@@ -172,11 +135,7 @@ impl Attempt {
         lane: Lane,
     ) -> Result<(Connection, SendStream), AttemptError> {
         let server_name = self.shared.dns_name(&self.peer);
-        let connection = self
-            .shared
-            .endpoint
-            .connect_with(config, remote, &server_name)?
-            .await?;
+        let connection = self.shared.endpoint.connect_with(config, remote, &server_name)?.await?;
         let name =
             tls::authenticate(&connection, &self.shared.cluster).map_err(AttemptError::Refused)?;
         if name != self.peer {
@@ -220,10 +179,5 @@ async fn receive_answer(
     if found != lane || preface.link != link {
         return Err(AttemptError::Preface);
     }
-    Ok(Half {
-        connection,
-        send,
-        receive,
-        preface,
-    })
+    Ok(Half { connection, send, receive, preface })
 }

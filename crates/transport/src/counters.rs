@@ -186,9 +186,7 @@ impl Meters {
 
     pub(crate) fn sent(&self, lane: Lane, frames: usize, bytes: usize) {
         let meters = &self.lanes[lane.index()];
-        meters
-            .frames_out
-            .fetch_add(frames as u64, Ordering::Relaxed);
+        meters.frames_out.fetch_add(frames as u64, Ordering::Relaxed);
         meters.bytes_out.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use quinn::{AsyncUdpSocket, Runtime, TokioRuntime};
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout_at;
@@ -90,6 +91,8 @@ pub struct PeerStatus {
 /// What the tasks of one endpoint share.
 #[derive(Debug)]
 pub(crate) struct Shared {
+    /// Where the tasks run, whoever starts them.
+    runtime: Handle,
     pub(crate) endpoint: quinn::Endpoint,
     pub(crate) local_addr: SocketAddr,
     pub(crate) name: NodeName,
@@ -115,19 +118,17 @@ impl Endpoint {
     /// Each [`StartError`] names the problem and the remedy.
     pub fn start(config: EndpointConfig) -> Result<(Self, Events), StartError> {
         if config.hello.len() > HELLO_BYTES_MAX {
-            return Err(StartError::Hello {
-                bytes: config.hello.len(),
-            });
+            return Err(StartError::Hello { bytes: config.hello.len() });
         }
         let meters = Arc::new(Meters::default());
         let settings = Settings::new(&config.identity, &config.limits).map_err(TlsError::from)?;
         let endpoint = listen(&config, &settings, meters.clone())?;
         let address = config.listen;
-        let local_addr = endpoint
-            .local_addr()
-            .map_err(|source| StartError::Listen { address, source })?;
+        let local_addr =
+            endpoint.local_addr().map_err(|source| StartError::Listen { address, source })?;
         let inbox = Arc::new(Inbox::default());
         let shared = Arc::new(Shared {
+            runtime: Handle::current(),
             endpoint,
             local_addr,
             name: config.identity.name().clone(),
@@ -143,15 +144,8 @@ impl Endpoint {
             stopping: watch::Sender::new(false),
         });
         shared.spawn(accept::run(shared.clone()));
-        shared.spawn(reload::run(
-            shared.clone(),
-            config.identity,
-            config.reload_interval,
-        ));
-        let endpoint = Self {
-            _guard: Arc::new(Guard(shared.clone())),
-            shared,
-        };
+        shared.spawn(reload::run(shared.clone(), config.identity, config.reload_interval));
+        let endpoint = Self { _guard: Arc::new(Guard(shared.clone())), shared };
         endpoint.set_peers(config.peers);
         Ok((endpoint, Events { inbox }))
     }
@@ -173,11 +167,7 @@ impl Endpoint {
         let link = {
             let peers = self.shared.peers.read();
             let peer = peers.get(peer).ok_or(SendError::NotConnected)?;
-            peer.state
-                .lock()
-                .link
-                .clone()
-                .ok_or(SendError::NotConnected)?
+            peer.state.lock().link.clone().ok_or(SendError::NotConnected)?
         };
         let sent = link.send(lane, frame);
         if sent == Err(SendError::Full) {
@@ -189,10 +179,8 @@ impl Endpoint {
     /// Sets the list of peers: new ones are linked with, those that are gone are taken down,
     /// changed addresses hold from the next attempt on.
     pub fn set_peers(&self, peers: Vec<PeerAddress>) {
-        let mut wanted: BTreeMap<NodeName, String> = peers
-            .into_iter()
-            .map(|peer| (peer.name, peer.address))
-            .collect();
+        let mut wanted: BTreeMap<NodeName, String> =
+            peers.into_iter().map(|peer| (peer.name, peer.address)).collect();
         wanted.remove(&self.shared.name);
         let mut pairs = self.shared.pairs.lock();
         let Some(pairs) = pairs.as_mut() else {
@@ -203,10 +191,7 @@ impl Endpoint {
             let stays = wanted.contains_key(name);
             if !stays {
                 let reason = DownReason::Removed;
-                peer.phase.send_replace(Phase::Ended {
-                    reason,
-                    flush_until: None,
-                });
+                peer.phase.send_replace(Phase::Ended { reason, flush_until: None });
             }
             stays
         });
@@ -239,9 +224,7 @@ impl Endpoint {
     pub fn disconnect(&self, peer: &NodeName, reason: &str) {
         let link = {
             let peers = self.shared.peers.read();
-            peers
-                .get(peer)
-                .and_then(|peer| peer.state.lock().link.clone())
+            peers.get(peer).and_then(|peer| peer.state.lock().link.clone())
         };
         if let Some(link) = link {
             link.end(DownReason::Disconnected(reason.to_owned()), None);
@@ -348,10 +331,7 @@ fn peer_status(peer: &Peer) -> PeerStatus {
         since: state.since,
         last_error: state.last_error.clone(),
         rtt: state.link.as_ref().map(|link| link.rtt()),
-        queue_bytes: state
-            .link
-            .as_ref()
-            .map_or([0; 3], |link| link.queue_bytes()),
+        queue_bytes: state.link.as_ref().map_or([0; 3], |link| link.queue_bytes()),
     }
 }
 
@@ -369,11 +349,7 @@ impl Shared {
     /// Completes when the endpoint is being stopped.
     pub(crate) async fn stopped(&self) {
         // An error would mean that the sender is gone, and it is in `self`.
-        let _ = self
-            .stopping
-            .subscribe()
-            .wait_for(|stopping| *stopping)
-            .await;
+        let _ = self.stopping.subscribe().wait_for(|stopping| *stopping).await;
     }
 
     /// Starts a task. If it panics the endpoint ends, and [`Events::next`] says so: a node that
@@ -382,11 +358,8 @@ impl Shared {
         &self,
         task: impl Future<Output = T> + Send + 'static,
     ) -> JoinHandle<T> {
-        let alarm = Alarm {
-            inbox: self.inbox.clone(),
-            endpoint: self.endpoint.clone(),
-        };
-        tokio::spawn(async move {
+        let alarm = Alarm { inbox: self.inbox.clone(), endpoint: self.endpoint.clone() };
+        self.runtime.spawn(async move {
             let _alarm = alarm;
             task.await
         })
@@ -398,19 +371,13 @@ impl Shared {
         let pairs = self.pairs.lock().take();
         for peer in self.peers.read().values() {
             let reason = DownReason::Stopped;
-            peer.phase.send_replace(Phase::Ended {
-                reason,
-                flush_until,
-            });
+            peer.phase.send_replace(Phase::Ended { reason, flush_until });
         }
-        pairs
-            .map(|pairs| pairs.into_values().collect())
-            .unwrap_or_default()
+        pairs.map(|pairs| pairs.into_values().collect()).unwrap_or_default()
     }
 
     fn close(&self) {
-        self.endpoint
-            .close(Close::Stopped.code(), b"this node was stopped");
+        self.endpoint.close(Close::Stopped.code(), b"this node was stopped");
         self.inbox.close();
     }
 }
@@ -425,8 +392,7 @@ impl Drop for Alarm {
     fn drop(&mut self) {
         if std::thread::panicking() {
             tracing::error!("a task of the transport failed; it stops");
-            self.endpoint
-                .close(Close::Stopped.code(), b"this node failed");
+            self.endpoint.close(Close::Stopped.code(), b"this node failed");
             self.inbox.close();
         }
     }

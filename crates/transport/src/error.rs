@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use quinn::{ConnectError, ConnectionError, ReadError, ReadExactError, WriteError};
+use quinn::{ConnectError, ConnectionError, ReadError, ReadExactError, Side, WriteError};
 use thiserror::Error;
 
 use crate::counters::Refusal;
@@ -111,14 +111,15 @@ impl AttemptError {
             if matches!(Close::of(close.error_code), Some(Close::Superseded | Close::Abandoned)))
     }
 
-    /// The reason under which this side counts it as a refusal of its own; `None` if it is none.
-    pub(crate) fn refusal(&self) -> Option<Refusal> {
+    /// The reason under which this side, which dialed or was dialed, counts it as a refusal of
+    /// its own; `None` if it is none.
+    pub(crate) fn refusal(&self, side: Side) -> Option<Refusal> {
         match self {
             Self::Refused(refusal) => Some(*refusal),
             Self::Preface => Some(Refusal::Preface),
             Self::Slow => Some(Refusal::Slow),
             Self::Connection(ConnectionError::TransportError(error)) => {
-                Some(refusal_of_alert(u64::from(error.code)))
+                Some(refusal_of_alert(u64::from(error.code), side))
             }
             Self::Connection(_)
             | Self::NoAnswer(_)
@@ -132,8 +133,10 @@ impl AttemptError {
 
 /// TLS alerts (RFC 8446 section 6) travel in QUIC as error codes from 0x100 on (RFC 9001
 /// section 4.8).
-fn refusal_of_alert(code: u64) -> Refusal {
+fn refusal_of_alert(code: u64, side: Side) -> Refusal {
     match code.checked_sub(0x100) {
+        // "Bad certificate": the one who dials checks the name in it.
+        Some(42) if side == Side::Client => Refusal::OtherName,
         Some(43) => Refusal::NotANode,
         Some(45) => Refusal::OutsideValidity,
         // "Unknown authority", and "wrong signature": an authority of the same name.

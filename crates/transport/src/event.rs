@@ -82,10 +82,7 @@ impl fmt::Display for FrameViolation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooLong { announced, limit } => {
-                write!(
-                    f,
-                    "a frame of {announced} bytes was announced, the limit is {limit}"
-                )
+                write!(f, "a frame of {announced} bytes was announced, the limit is {limit}")
             }
             Self::Truncated => f.write_str("a lane ended in the middle of a frame"),
             Self::Stream => f.write_str("a stream that is no lane"),

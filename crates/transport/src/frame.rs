@@ -30,12 +30,7 @@ pub(crate) struct Decoder {
 impl Decoder {
     pub(crate) fn new(frame_bytes_max: usize) -> Self {
         let header = [0; HEADER_BYTES];
-        Self {
-            frame_bytes_max,
-            header,
-            header_len: 0,
-            partial: BytesMut::new(),
-        }
+        Self { frame_bytes_max, header, header_len: 0, partial: BytesMut::new() }
     }
 
     /// Takes the next frame out of `input`, which is consumed as far as needed. `None`: all of
@@ -68,11 +63,7 @@ impl Decoder {
 
     /// To be called when the stream has ended: it must not end inside a frame.
     pub(crate) fn finish(&self) -> Result<(), FrameViolation> {
-        if self.header_len == 0 {
-            Ok(())
-        } else {
-            Err(FrameViolation::Truncated)
-        }
+        if self.header_len == 0 { Ok(()) } else { Err(FrameViolation::Truncated) }
     }
 
     fn frame_len(&self) -> Result<usize, FrameViolation> {
@@ -124,13 +115,7 @@ mod tests {
             let mut input = Bytes::copy_from_slice(&announced.to_be_bytes());
             let refused = decoder.decode(&mut input).unwrap_err();
             let announced = announced as usize;
-            assert_eq!(
-                refused,
-                FrameViolation::TooLong {
-                    announced,
-                    limit: 100
-                }
-            );
+            assert_eq!(refused, FrameViolation::TooLong { announced, limit: 100 });
             assert_eq!(decoder.partial.capacity(), 0);
         }
     }

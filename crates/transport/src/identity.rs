@@ -175,10 +175,8 @@ impl Identity {
         let files = Files::read(paths)?;
         let authorities = certificates("CA certificate", &paths.ca, &files.ca)?;
         let chain = certificates("certificate", &paths.cert, &files.cert)?;
-        let key = PrivateKeyDer::from_pem_slice(&files.key).map_err(|_| IdentityError::NotPem {
-            what: "private key",
-            path: paths.key.clone(),
-        })?;
+        let key = PrivateKeyDer::from_pem_slice(&files.key)
+            .map_err(|_| IdentityError::NotPem { what: "private key", path: paths.key.clone() })?;
         let name = node_name(&paths.cert, &chain[0], cluster)?;
         check_issued(paths, &authorities, &chain)?;
         let secret = hmac::Key::new(hmac::HMAC_SHA256, key.secret_der());
@@ -216,10 +214,7 @@ impl Identity {
             return Ok(None);
         }
         let identity = Self::load(&self.0.paths, &self.0.cluster);
-        Ok(Some(Reload {
-            fingerprint,
-            identity,
-        }))
+        Ok(Some(Reload { fingerprint, identity }))
     }
 
     pub(crate) fn fingerprint(&self) -> Fingerprint {
@@ -285,16 +280,10 @@ fn read_file(what: &'static str, path: &Path) -> Result<Vec<u8>, IdentityError> 
     use io::Read;
     let read = || {
         let mut bytes = Vec::new();
-        std::fs::File::open(path)?
-            .take(PEM_BYTES_MAX)
-            .read_to_end(&mut bytes)?;
+        std::fs::File::open(path)?.take(PEM_BYTES_MAX).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
-    read().map_err(|source| IdentityError::Read {
-        what,
-        path: path.to_owned(),
-        source,
-    })
+    read().map_err(|source| IdentityError::Read { what, path: path.to_owned(), source })
 }
 
 /// All certificates of a PEM file, at least one.
@@ -306,10 +295,7 @@ fn certificates(
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     match found {
         Ok(found) if !found.is_empty() => Ok(found),
-        Ok(_) | Err(_) => Err(IdentityError::NotPem {
-            what,
-            path: path.to_owned(),
-        }),
+        Ok(_) | Err(_) => Err(IdentityError::NotPem { what, path: path.to_owned() }),
     }
 }
 
@@ -321,18 +307,13 @@ fn node_name(
     let path = || path.to_owned();
     match Subject::read(certificate) {
         Ok(Subject::Node { name, cluster }) if cluster == *expected => Ok(name),
-        Ok(Subject::Node { cluster: found, .. }) => Err(IdentityError::OtherCluster {
-            path: path(),
-            found,
-            expected: expected.clone(),
-        }),
+        Ok(Subject::Node { cluster: found, .. }) => {
+            Err(IdentityError::OtherCluster { path: path(), found, expected: expected.clone() })
+        }
         Ok(Subject::Operator { .. } | Subject::Authority { .. }) => {
             Err(IdentityError::NotANode { path: path() })
         }
-        Err(source) => Err(IdentityError::NoNode {
-            path: path(),
-            source: source.into(),
-        }),
+        Err(source) => Err(IdentityError::NoNode { path: path(), source: source.into() }),
     }
 }
 
@@ -342,10 +323,7 @@ fn check_issued(
     authorities: &[CertificateDer<'static>],
     chain: &[CertificateDer<'static>],
 ) -> Result<(), IdentityError> {
-    let unusable = |path: &Path, detail| IdentityError::Unusable {
-        path: path.to_owned(),
-        detail,
-    };
+    let unusable = |path: &Path, detail| IdentityError::Unusable { path: path.to_owned(), detail };
     let anchors: Vec<TrustAnchor<'_>> = authorities
         .iter()
         .map(|ca| anchor_from_trusted_cert(ca).map_err(|detail| unusable(&paths.ca, detail)))
@@ -373,10 +351,7 @@ fn refused(paths: &TlsPaths, detail: webpki::Error) -> IdentityError {
         detail,
         webpki::Error::UnknownIssuer | webpki::Error::InvalidSignatureForPublicKey
     ) {
-        IdentityError::OtherAuthority {
-            cert: path,
-            ca: paths.ca.clone(),
-        }
+        IdentityError::OtherAuthority { cert: path, ca: paths.ca.clone() }
     } else {
         IdentityError::Unusable { path, detail }
     }
@@ -389,12 +364,9 @@ fn certify(
 ) -> Result<Arc<CertifiedKey>, IdentityError> {
     match CertifiedKey::from_der(chain, key, &provider()) {
         Ok(certified) => Ok(Arc::new(certified)),
-        Err(rustls::Error::InconsistentKeys(_)) => Err(IdentityError::KeyMismatch {
-            cert: paths.cert.clone(),
-            key: paths.key.clone(),
-        }),
-        Err(_) => Err(IdentityError::UnusableKey {
-            path: paths.key.clone(),
-        }),
+        Err(rustls::Error::InconsistentKeys(_)) => {
+            Err(IdentityError::KeyMismatch { cert: paths.cert.clone(), key: paths.key.clone() })
+        }
+        Err(_) => Err(IdentityError::UnusableKey { path: paths.key.clone() }),
     }
 }

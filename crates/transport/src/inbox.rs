@@ -77,13 +77,7 @@ impl Inbox {
     pub(crate) fn discard(&self) {
         let old = {
             let mut queues = self.queues.lock();
-            std::mem::replace(
-                &mut *queues,
-                Queues {
-                    closed: true,
-                    ..Queues::default()
-                },
-            )
+            std::mem::replace(&mut *queues, Queues { closed: true, ..Queues::default() })
         };
         drop(old);
     }
@@ -125,21 +119,12 @@ pub(crate) struct LinkInbox {
 
 impl LinkInbox {
     pub(crate) fn new(inbox: Arc<Inbox>) -> Self {
-        Self {
-            inbox,
-            share: Arc::new(Semaphore::new(LINK_EVENTS_MAX)),
-        }
+        Self { inbox, share: Arc::new(Semaphore::new(LINK_EVENTS_MAX)) }
     }
 
     pub(crate) async fn deliver(&self, event: Event) {
         if let Ok(share) = self.share.clone().acquire_owned().await {
-            self.inbox.put(
-                Item {
-                    event,
-                    _share: share,
-                },
-                None,
-            );
+            self.inbox.put(Item { event, _share: share }, None);
         }
     }
 
@@ -147,13 +132,7 @@ impl LinkInbox {
     pub(crate) fn lane(&self, peer: NodeName, lane: Lane, bytes_max: usize) -> LaneInbox {
         let bytes_max = u32::try_from(bytes_max.max(1)).unwrap_or(u32::MAX);
         let share = Arc::new(Semaphore::new(bytes_max as usize));
-        LaneInbox {
-            inbox: self.inbox.clone(),
-            peer,
-            lane,
-            bytes_max,
-            share,
-        }
+        LaneInbox { inbox: self.inbox.clone(), peer, lane, bytes_max, share }
     }
 }
 
@@ -177,18 +156,8 @@ impl LaneInbox {
         let cost = u32::try_from(frame.len() + FRAME_OVERHEAD_BYTES).unwrap_or(u32::MAX);
         let cost = cost.min(self.bytes_max);
         if let Ok(share) = self.share.clone().acquire_many_owned(cost).await {
-            let event = Event::Frame {
-                peer: self.peer.clone(),
-                lane: self.lane,
-                frame,
-            };
-            self.inbox.put(
-                Item {
-                    event,
-                    _share: share,
-                },
-                Some(self.lane),
-            );
+            let event = Event::Frame { peer: self.peer.clone(), lane: self.lane, frame };
+            self.inbox.put(Item { event, _share: share }, Some(self.lane));
         }
     }
 
@@ -204,11 +173,7 @@ mod tests {
     use super::*;
 
     fn frame(peer: &str, lane: Lane) -> Event {
-        Event::Frame {
-            peer: peer.parse().unwrap(),
-            lane,
-            frame: Bytes::new(),
-        }
+        Event::Frame { peer: peer.parse().unwrap(), lane, frame: Bytes::new() }
     }
 
     #[tokio::test]

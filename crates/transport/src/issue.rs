@@ -60,10 +60,7 @@ impl Validity {
     /// From an hour ago for so many days.
     pub fn days(days: u16) -> Self {
         let now = SystemTime::now();
-        Self {
-            from: now - CLOCK_SKEW,
-            until: now + DAY * u32::from(days),
-        }
+        Self { from: now - CLOCK_SKEW, until: now + DAY * u32::from(days) }
     }
 }
 
@@ -90,9 +87,7 @@ pub struct Ca {
 
 impl fmt::Debug for Ca {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ca")
-            .field("cluster", &self.cluster)
-            .finish_non_exhaustive()
+        f.debug_struct("Ca").field("cluster", &self.cluster).finish_non_exhaustive()
     }
 }
 
@@ -105,15 +100,8 @@ impl Ca {
         let key = KeyPair::generate()?;
         let params = authority_params(cluster, validity)?;
         let cert_pem = params.self_signed(&key)?.pem();
-        let files = CertAndKey {
-            cert_pem,
-            key_pem: key.serialize_pem(),
-        };
-        Ok(Self {
-            cluster: cluster.clone(),
-            issuer: Issuer::new(params, key),
-            files,
-        })
+        let files = CertAndKey { cert_pem, key_pem: key.serialize_pem() };
+        Ok(Self { cluster: cluster.clone(), issuer: Issuer::new(params, key), files })
     }
 
     /// Reads an authority that [`create`](Self::create) made.
@@ -122,18 +110,11 @@ impl Ca {
     /// A file cannot be read, is not PEM, or is no authority's.
     pub fn load(cert: &Path, key: &Path) -> Result<Self, IssueError> {
         let read = |path: &Path| {
-            std::fs::read_to_string(path).map_err(|source| IssueError::Read {
-                path: path.to_owned(),
-                source,
-            })
+            std::fs::read_to_string(path)
+                .map_err(|source| IssueError::Read { path: path.to_owned(), source })
         };
-        let files = CertAndKey {
-            cert_pem: read(cert)?,
-            key_pem: read(key)?,
-        };
-        let not_an_authority = || IssueError::NotAnAuthority {
-            path: cert.to_owned(),
-        };
+        let files = CertAndKey { cert_pem: read(cert)?, key_pem: read(key)? };
+        let not_an_authority = || IssueError::NotAnAuthority { path: cert.to_owned() };
         let der = CertificateDer::from_pem_slice(files.cert_pem.as_bytes())
             .map_err(|_| not_an_authority())?;
         let Ok(Subject::Authority { cluster }) = Subject::read(&der) else {
@@ -143,11 +124,7 @@ impl Ca {
         // Only the distinguished name is taken over into what is issued, and it is a function
         // of the cluster; the validity here is not used.
         let params = authority_params(&cluster, Validity::days(1))?;
-        Ok(Self {
-            cluster,
-            issuer: Issuer::new(params, key),
-            files,
-        })
+        Ok(Self { cluster, issuer: Issuer::new(params, key), files })
     }
 
     /// The cluster that this authority is for.
@@ -165,15 +142,9 @@ impl Ca {
     /// # Errors
     /// [`IssueError::Certificate`] if the library refuses.
     pub fn node(&self, name: &NodeName, validity: Validity) -> Result<CertAndKey, IssueError> {
-        let usages = [
-            ExtendedKeyUsagePurpose::ServerAuth,
-            ExtendedKeyUsagePurpose::ClientAuth,
-        ];
-        self.issue(
-            &subject::node_dns_name(name, &self.cluster),
-            &usages,
-            validity,
-        )
+        let usages = [ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        let dns_name = subject::node_dns_name(name, &self.cluster);
+        self.issue(&[&dns_name], &usages, validity)
     }
 
     /// Issues the certificate of an operator. Nodes do not accept it as a node's.
@@ -182,22 +153,30 @@ impl Ca {
     /// [`IssueError::Certificate`] if the library refuses.
     pub fn operator(&self, name: &NodeName, validity: Validity) -> Result<CertAndKey, IssueError> {
         let usages = [ExtendedKeyUsagePurpose::ClientAuth];
-        self.issue(
-            &subject::operator_dns_name(name, &self.cluster),
-            &usages,
-            validity,
-        )
+        let dns_name = subject::operator_dns_name(name, &self.cluster);
+        self.issue(&[&dns_name], &usages, validity)
+    }
+
+    /// Issues a certificate for any names: what an authority of ours never does.
+    ///
+    /// # Errors
+    /// [`IssueError::Certificate`] if the library refuses.
+    #[cfg(feature = "hostile-testing")]
+    pub fn forge(&self, dns_names: &[&str], validity: Validity) -> Result<CertAndKey, IssueError> {
+        let usages = [ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        self.issue(dns_names, &usages, validity)
     }
 
     fn issue(
         &self,
-        dns_name: &str,
+        dns_names: &[&str],
         usages: &[ExtendedKeyUsagePurpose],
         validity: Validity,
     ) -> Result<CertAndKey, IssueError> {
         let key = KeyPair::generate()?;
-        let mut params = CertificateParams::new(vec![dns_name.to_owned()])?;
-        params.distinguished_name = common_name(dns_name);
+        let names: Vec<String> = dns_names.iter().copied().map(str::to_owned).collect();
+        let mut params = CertificateParams::new(names)?;
+        params.distinguished_name = common_name(dns_names.first().unwrap_or(&""));
         params.not_before = validity.from.into();
         params.not_after = validity.until.into();
         params.is_ca = IsCa::ExplicitNoCa;
@@ -205,10 +184,7 @@ impl Ca {
         params.extended_key_usages = usages.to_vec();
         params.use_authority_key_identifier_extension = true;
         let cert_pem = params.signed_by(&key, &self.issuer)?.pem();
-        Ok(CertAndKey {
-            cert_pem,
-            key_pem: key.serialize_pem(),
-        })
+        Ok(CertAndKey { cert_pem, key_pem: key.serialize_pem() })
     }
 }
 
@@ -292,9 +268,7 @@ mod tests {
         write_new(&key, ca.files().key_pem.as_bytes(), Mode::Secret).unwrap();
         let loaded = Ca::load(&cert, &key).unwrap();
         assert_eq!(loaded.cluster(), &cluster);
-        let node = loaded
-            .node(&"n1".parse().unwrap(), Validity::days(5))
-            .unwrap();
+        let node = loaded.node(&"n1".parse().unwrap(), Validity::days(5)).unwrap();
         let paths = crate::TlsPaths {
             ca: cert.clone(),
             cert: dir.path().join("n1.pem"),
@@ -304,9 +278,6 @@ mod tests {
         write_new(&paths.key, node.key_pem.as_bytes(), Mode::Secret).unwrap();
         let identity = crate::Identity::load(&paths, &cluster).unwrap();
         assert_eq!(identity.name().as_str(), "n1");
-        assert!(matches!(
-            Ca::load(&paths.cert, &key),
-            Err(IssueError::NotAnAuthority { .. })
-        ));
+        assert!(matches!(Ca::load(&paths.cert, &key), Err(IssueError::NotAnAuthority { .. })));
     }
 }

@@ -80,11 +80,7 @@ fn cost(frame: &Bytes) -> usize {
 
 impl LaneQueue {
     pub(crate) fn new(bytes_max: usize) -> Self {
-        Self {
-            bytes_max,
-            waiting: Mutex::default(),
-            changed: Notify::new(),
-        }
+        Self { bytes_max, waiting: Mutex::default(), changed: Notify::new() }
     }
 
     /// Puts a frame at the end. A frame always fits into an empty queue.
@@ -188,10 +184,7 @@ fn pack(batch: &mut Vec<Bytes>, chunks: &mut Vec<Bytes>) {
     let mut buffer = BytesMut::new();
     for frame in batch.drain(..) {
         let Some(header) = frame::header(&frame) else {
-            debug_assert!(
-                false,
-                "the length of a frame was checked when it was accepted"
-            );
+            debug_assert!(false, "the length of a frame was checked when it was accepted");
             continue;
         };
         buffer.put_slice(&header);
@@ -230,9 +223,7 @@ pub(crate) async fn read_lane(
         let mut chunk = match stream.read_chunk(READ_CHUNK_BYTES, true).await {
             Ok(Some(chunk)) => chunk.bytes,
             Ok(None) => {
-                return decoder
-                    .finish()
-                    .map_or_else(ReadEnd::Violation, |()| ReadEnd::Finished);
+                return decoder.finish().map_or_else(ReadEnd::Violation, |()| ReadEnd::Finished);
             }
             Err(error) => return read_end(&error),
         };
@@ -290,9 +281,7 @@ mod tests {
         queue.push(Bytes::from(vec![0; 5000])).unwrap();
         assert_eq!(queue.push(Bytes::new()), Err(SendError::Full));
         let queue = LaneQueue::new(1000);
-        let accepted = (0..)
-            .take_while(|_| queue.push(Bytes::new()).is_ok())
-            .count();
+        let accepted = (0..).take_while(|_| queue.push(Bytes::new()).is_ok()).count();
         assert_eq!(accepted, 1000 / FRAME_OVERHEAD_BYTES);
         queue.close();
         assert_eq!(queue.push(Bytes::new()), Err(SendError::NotConnected));

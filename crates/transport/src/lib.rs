@@ -30,6 +30,8 @@ mod endpoint;
 mod error;
 mod event;
 mod frame;
+#[cfg(feature = "hostile-testing")]
+pub mod hostile;
 mod identity;
 mod inbox;
 #[cfg(feature = "issue")]

@@ -58,10 +58,7 @@ impl Link {
         self.end.send_if_modified(|end| {
             let first = end.is_none();
             if first {
-                *end = Some(End {
-                    reason,
-                    flush_until,
-                });
+                *end = Some(End { reason, flush_until });
             }
             first
         });
@@ -121,41 +118,18 @@ impl Standing {
     /// Reports `Up`, moves frames until the link ends, reports `Down` once all frames that
     /// arrived have been taken. `ended` is called before that, as soon as the end is known.
     pub(crate) async fn run(self, ended: impl FnOnce(&DownReason)) -> DownReason {
-        let Self {
-            link,
-            hello,
-            peer,
-            limits,
-            inbox,
-            meters,
-            control,
-            live,
-        } = self;
+        let Self { link, hello, peer, limits, inbox, meters, control, live } = self;
         count(&meters.links_up);
         tracing::info!(%peer, "link is up");
-        inbox
-            .deliver(Event::Up {
-                peer: peer.clone(),
-                hello,
-            })
-            .await;
+        inbox.deliver(Event::Up { peer: peer.clone(), hello }).await;
         let lane_inbox = |lane| inbox.lane(peer.clone(), lane, limits.lane_inbox_bytes_max);
         let inboxes = Lane::ALL.map(lane_inbox);
         let mut writers = start_writers(&link, control.0, live.0, &meters);
-        let mut readers = start_readers(
-            &link,
-            control.1,
-            live.1,
-            &inboxes,
-            limits.frame_bytes_max,
-            &meters,
-        );
+        let mut readers =
+            start_readers(&link, control.1, live.1, &inboxes, limits.frame_bytes_max, &meters);
 
         let age_max = random::jitter(limits.connection_age_max);
-        let End {
-            reason,
-            flush_until,
-        } = wait_for_end(&link, &mut readers, age_max).await;
+        let End { reason, flush_until } = wait_for_end(&link, &mut readers, age_max).await;
         if matches!(reason, DownReason::Violation(_)) {
             count(&meters.frames_refused);
         }
@@ -171,12 +145,7 @@ impl Standing {
         tracing::info!(%peer, "link is down: {reason}");
         if reason != DownReason::Stopped {
             drain(&reason, &mut readers, &inboxes).await;
-            inbox
-                .deliver(Event::Down {
-                    peer,
-                    reason: reason.clone(),
-                })
-                .await;
+            inbox.deliver(Event::Down { peer, reason: reason.clone() }).await;
         }
         reason
     }
@@ -215,10 +184,7 @@ fn start_readers(
     let mut readers = JoinSet::new();
     let [control_inbox, live_inbox, bulk_inbox] = inboxes.clone();
     let read = |stream, inbox| lane::read_lane(stream, frame_bytes_max, inbox, meters.clone());
-    readers.spawn(read_last(
-        link.control.clone(),
-        read(control, control_inbox),
-    ));
+    readers.spawn(read_last(link.control.clone(), read(control, control_inbox)));
     readers.spawn(read(live, live_inbox));
     let (data, meters) = (link.data.clone(), meters.clone());
     readers.spawn(async move {
@@ -250,10 +216,7 @@ async fn wait_for_end(link: &Link, readers: &mut JoinSet<ReadEnd>, age_max: Dura
     let mut asked = link.end.subscribe();
     let mut asked = pin!(asked.wait_for(Option::is_some));
     let mut aged = pin!(sleep_until((Instant::now() + age_max).into()));
-    let unasked = |reason| End {
-        reason,
-        flush_until: None,
-    };
+    let unasked = |reason| End { reason, flush_until: None };
     loop {
         tokio::select! {
             end = &mut asked => match end.ok().and_then(|end| end.clone()) {

@@ -91,18 +91,7 @@ mod tests {
             assert_eq!(right.parse::<NodeName>().unwrap().as_str(), right);
         }
         let long = "a".repeat(NAME_BYTES_MAX + 1);
-        for wrong in [
-            "",
-            "-a",
-            "a-",
-            "a.b",
-            "A",
-            "a b",
-            "ä",
-            "*",
-            "a\0",
-            long.as_str(),
-        ] {
+        for wrong in ["", "-a", "a-", "a.b", "A", "a b", "ä", "*", "a\0", long.as_str()] {
             assert!(wrong.parse::<ClusterName>().is_err(), "{wrong:?}");
         }
     }

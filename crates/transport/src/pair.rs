@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use parking_lot::Mutex;
+use quinn::Side;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::sleep_until;
@@ -46,11 +47,7 @@ pub(crate) struct PeerState {
 
 impl PeerState {
     pub(crate) fn new() -> Self {
-        Self {
-            link: None,
-            since: Instant::now(),
-            last_error: None,
-        }
+        Self { link: None, since: Instant::now(), last_error: None }
     }
 }
 
@@ -58,10 +55,7 @@ impl PeerState {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Phase {
     Wanted,
-    Ended {
-        reason: DownReason,
-        flush_until: Option<Instant>,
-    },
+    Ended { reason: DownReason, flush_until: Option<Instant> },
 }
 
 /// An attempt that has ended.
@@ -133,11 +127,7 @@ impl Pair {
 
     fn attempt(&self) -> Attempt {
         let (shared, peer) = (self.shared.clone(), self.peer.name.clone());
-        Attempt {
-            shared,
-            peer,
-            lost: self.lost,
-        }
+        Attempt { shared, peer, lost: self.lost }
     }
 
     fn dial(&mut self) {
@@ -146,10 +136,7 @@ impl Pair {
         self.dials = self.dials.wrapping_add(1);
         self.attempts.spawn(async move {
             let result = Box::pin(attempt.dial(address, nth)).await;
-            Outcome {
-                dialed: true,
-                result,
-            }
+            Outcome { dialed: true, result }
         });
     }
 
@@ -159,10 +146,7 @@ impl Pair {
         let other = |(half, _): &(Offer, Instant)| half.preface.link == link;
         let Some(at) = self.halves.iter().position(other) else {
             if self.halves.len() >= ATTEMPTS_MAX {
-                self.halves
-                    .remove(0)
-                    .0
-                    .refuse(Close::Busy, "too many attempts at once");
+                self.halves.remove(0).0.refuse(Close::Busy, "too many attempts at once");
             }
             let until = Instant::now() + self.shared.limits.connect_timeout;
             self.halves.push((offer, until));
@@ -184,20 +168,14 @@ impl Pair {
         let attempt = self.attempt();
         self.attempts.spawn(async move {
             let result = Box::pin(attempt.answer(control, data)).await;
-            Outcome {
-                dialed: false,
-                result,
-            }
+            Outcome { dialed: false, result }
         });
     }
 
     fn drop_old_halves(&mut self) {
         let now = Instant::now();
         while self.halves.first().is_some_and(|(_, until)| *until <= now) {
-            self.halves
-                .remove(0)
-                .0
-                .refuse(Close::Abandoned, "the other half did not come");
+            self.halves.remove(0).0.refuse(Close::Abandoned, "the other half did not come");
         }
     }
 
@@ -223,7 +201,8 @@ impl Pair {
     }
 
     fn handle_failure(&mut self, error: &AttemptError, dialed: bool) {
-        if let Some(refusal) = error.refusal() {
+        let side = if dialed { Side::Client } else { Side::Server };
+        if let Some(refusal) = error.refusal(side) {
             self.shared.meters.refuse(refusal, &self.peer.name);
         }
         if dialed {
@@ -260,19 +239,12 @@ impl Pair {
         );
         let link = standing.link.clone();
         let now = Instant::now();
-        *self.peer.state.lock() = PeerState {
-            link: Some(link.clone()),
-            since: now,
-            last_error: None,
-        };
+        *self.peer.state.lock() =
+            PeerState { link: Some(link.clone()), since: now, last_error: None };
         let peer = self.peer.clone();
         let task = self.shared.spawn(standing.run(move |reason| {
             let words = Some(format!("{}: {reason}", peer.name));
-            *peer.state.lock() = PeerState {
-                link: None,
-                since: Instant::now(),
-                last_error: words,
-            };
+            *peer.state.lock() = PeerState { link: None, since: Instant::now(), last_error: words };
         }));
         self.current = Some((link, now, task));
     }
@@ -294,15 +266,8 @@ impl Pair {
 
 /// Waits until the peer is not to be linked with any more; how its link is to end.
 async fn unwanted(phase: &mut watch::Receiver<Phase>) -> (DownReason, Option<Instant>) {
-    match phase
-        .wait_for(|phase| *phase != Phase::Wanted)
-        .await
-        .as_deref()
-    {
-        Ok(Phase::Ended {
-            reason,
-            flush_until,
-        }) => (reason.clone(), *flush_until),
+    match phase.wait_for(|phase| *phase != Phase::Wanted).await.as_deref() {
+        Ok(Phase::Ended { reason, flush_until }) => (reason.clone(), *flush_until),
         // The sender is gone, and with it the endpoint.
         Ok(Phase::Wanted) | Err(_) => (DownReason::Stopped, None),
     }

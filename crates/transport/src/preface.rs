@@ -29,7 +29,7 @@ pub(crate) struct Preface {
 }
 
 impl Preface {
-    fn encode(&self) -> Bytes {
+    pub(crate) fn encode(&self) -> Bytes {
         let mut out = BytesMut::with_capacity(FIXED_BYTES + self.hello.len());
         out.put_u64(self.link);
         out.put_u64(self.instance);
@@ -70,16 +70,7 @@ impl Preface {
         }
         let mut hello = vec![0; hello_len];
         stream.read_exact(&mut hello).await?;
-        Ok((
-            lane,
-            stream,
-            Self {
-                link,
-                instance,
-                lost,
-                hello: hello.into(),
-            },
-        ))
+        Ok((lane, stream, Self { link, instance, lost, hello: hello.into() }))
     }
 }
 
@@ -92,9 +83,5 @@ pub(crate) async fn send_chosen(control: &mut SendStream) -> Result<(), AttemptE
 pub(crate) async fn receive_chosen(control: &mut RecvStream) -> Result<(), AttemptError> {
     let mut word = [0];
     control.read_exact(&mut word).await?;
-    if word == [CHOSEN] {
-        Ok(())
-    } else {
-        Err(AttemptError::Preface)
-    }
+    if word == [CHOSEN] { Ok(()) } else { Err(AttemptError::Preface) }
 }

@@ -23,11 +23,7 @@ pub(crate) struct Backoff {
 
 impl Backoff {
     pub(crate) fn new(min: Duration, max: Duration) -> Self {
-        Self {
-            min,
-            max,
-            next: min.min(max),
-        }
+        Self { min, max, next: min.min(max) }
     }
 
     /// The next pause.
@@ -54,10 +50,7 @@ mod tests {
         let mut bound = min;
         for _ in 0..20 {
             let pause = backoff.pause();
-            assert!(
-                pause >= bound / 2 && pause <= bound,
-                "{pause:?} of {bound:?}"
-            );
+            assert!(pause >= bound / 2 && pause <= bound, "{pause:?} of {bound:?}");
             bound = max.min(bound * 2);
         }
         backoff.reset();

@@ -49,17 +49,12 @@ fn take_over(shared: &Shared, loaded: Result<Identity, IdentityError>) {
     if *identity.name() != shared.name {
         return keep(
             shared,
-            &format!(
-                "the new certificate is for node {}; restart the node",
-                identity.name()
-            ),
+            &format!("the new certificate is for node {}; restart the node", identity.name()),
         );
     }
     match Settings::new(&identity, &shared.limits) {
         Ok(settings) => {
-            shared
-                .endpoint
-                .set_server_config(Some(settings.server.clone()));
+            shared.endpoint.set_server_config(Some(settings.server.clone()));
             *shared.settings.write() = settings;
             count(&shared.meters.reloads);
             tracing::info!("took over changed certificate files");

@@ -35,9 +35,7 @@ pub(crate) fn bind(
     let _ = socket.set_send_buffer_size(SOCKET_BUFFER_BYTES);
     let receive = granted(socket.recv_buffer_size());
     let send = granted(socket.send_buffer_size());
-    meters
-        .receive_buffer_bytes
-        .store(receive, Ordering::Relaxed);
+    meters.receive_buffer_bytes.store(receive, Ordering::Relaxed);
     meters.send_buffer_bytes.store(send, Ordering::Relaxed);
     if receive.min(send) < SOCKET_BUFFER_BYTES {
         meters.buffers_clamped.store(true, Ordering::Relaxed);
@@ -51,11 +49,7 @@ pub(crate) fn bind(
 }
 
 fn open(address: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::DGRAM,
-        Some(Protocol::UDP),
-    )?;
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     if address.is_ipv6() {
         // Both families on [::]; a system that cannot do this still serves IPv6.
         let _ = socket.set_only_v6(false);
@@ -66,11 +60,7 @@ fn open(address: SocketAddr) -> io::Result<Socket> {
 
 /// Linux reports twice what it grants, for its own bookkeeping (socket(7)).
 fn granted_bytes(reported: usize) -> usize {
-    if cfg!(target_os = "linux") {
-        reported / 2
-    } else {
-        reported
-    }
+    if cfg!(target_os = "linux") { reported / 2 } else { reported }
 }
 
 /// Makes and recognises the connection ids of this node, with the same key after a restart: so a
@@ -89,19 +79,13 @@ pub(crate) struct CountingSocket {
 
 impl CountingSocket {
     pub(crate) fn new(inner: Arc<dyn AsyncUdpSocket>, key: u64, meters: Arc<Meters>) -> Self {
-        Self {
-            inner,
-            ids: connection_ids(key),
-            meters,
-        }
+        Self { inner, ids: connection_ids(key), meters }
     }
 }
 
 impl fmt::Debug for CountingSocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CountingSocket")
-            .field("inner", &self.inner)
-            .finish_non_exhaustive()
+        f.debug_struct("CountingSocket").field("inner", &self.inner).finish_non_exhaustive()
     }
 }
 
@@ -186,19 +170,10 @@ mod tests {
         let theirs: Vec<u8> = std::iter::once(FIXED_BIT).chain([9; 20]).collect();
         let first = [LONG_HEADER | FIXED_BIT, 0, 0, 0, 1, 8];
         let other_version = [LONG_HEADER | FIXED_BIT, 1, 2, 3, 4, 8];
-        assert!(
-            !is_stray(&ours, &connection_ids(7)),
-            "the same after a restart"
-        );
+        assert!(!is_stray(&ours, &connection_ids(7)), "the same after a restart");
         assert!(is_stray(&ours, &connection_ids(8)));
         assert!(!is_stray(&first, &ids));
-        for stray in [
-            &theirs[..],
-            &other_version,
-            &[],
-            &[FIXED_BIT],
-            &[0, 0, 0, 0, 1],
-        ] {
+        for stray in [&theirs[..], &other_version, &[], &[FIXED_BIT], &[0, 0, 0, 0, 1]] {
             assert!(is_stray(stray, &ids), "{stray:?}");
         }
     }

@@ -16,16 +16,9 @@ const OPERATOR: &str = "operator";
 /// The holder that a certificate names. Says nothing about whether the certificate is genuine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Subject {
-    Node {
-        name: NodeName,
-        cluster: ClusterName,
-    },
-    Operator {
-        cluster: ClusterName,
-    },
-    Authority {
-        cluster: ClusterName,
-    },
+    Node { name: NodeName, cluster: ClusterName },
+    Operator { cluster: ClusterName },
+    Authority { cluster: ClusterName },
 }
 
 /// Why a certificate names neither a node nor an operator.
@@ -67,28 +60,21 @@ impl Subject {
         };
         let subject = Self::parse(text).ok_or(SubjectError::OtherForm)?;
         let name = ServerName::try_from(text).map_err(|_| SubjectError::OtherForm)?;
-        certificate
-            .verify_is_valid_for_subject_name(&name)
-            .map_err(|_| SubjectError::OtherForm)?;
+        certificate.verify_is_valid_for_subject_name(&name).map_err(|_| SubjectError::OtherForm)?;
         Ok(subject)
     }
 
     fn parse(text: &str) -> Option<Self> {
         let labels: Vec<&str> = text.strip_suffix(SUFFIX)?.split('.').collect();
         match labels.as_slice() {
-            [name, cluster] => Some(Self::Node {
-                name: name.parse().ok()?,
-                cluster: cluster.parse().ok()?,
-            }),
+            [name, cluster] => {
+                Some(Self::Node { name: name.parse().ok()?, cluster: cluster.parse().ok()? })
+            }
             [name, OPERATOR, cluster] => {
                 let _: NodeName = name.parse().ok()?;
-                Some(Self::Operator {
-                    cluster: cluster.parse().ok()?,
-                })
+                Some(Self::Operator { cluster: cluster.parse().ok()? })
             }
-            [cluster] => Some(Self::Authority {
-                cluster: cluster.parse().ok()?,
-            }),
+            [cluster] => Some(Self::Authority { cluster: cluster.parse().ok()? }),
             _ => None,
         }
     }
@@ -103,25 +89,12 @@ mod tests {
         let node = Subject::parse("n1.c1.replica.internal");
         assert_eq!(
             node,
-            Some(Subject::Node {
-                name: "n1".parse().unwrap(),
-                cluster: "c1".parse().unwrap()
-            })
+            Some(Subject::Node { name: "n1".parse().unwrap(), cluster: "c1".parse().unwrap() })
         );
         let operator = Subject::parse("ann.operator.c1.replica.internal");
-        assert_eq!(
-            operator,
-            Some(Subject::Operator {
-                cluster: "c1".parse().unwrap()
-            })
-        );
+        assert_eq!(operator, Some(Subject::Operator { cluster: "c1".parse().unwrap() }));
         let authority = Subject::parse("c1.replica.internal");
-        assert_eq!(
-            authority,
-            Some(Subject::Authority {
-                cluster: "c1".parse().unwrap()
-            })
-        );
+        assert_eq!(authority, Some(Subject::Authority { cluster: "c1".parse().unwrap() }));
         for wrong in [
             "n1.c1.replica.internal.example",
             "*.c1.replica.internal",

@@ -24,7 +24,7 @@ use crate::subject::Subject;
 
 /// The application protocol of these connections. A change that older nodes do not understand
 /// gets a new name, and both names are offered for one release.
-const ALPN: &[u8] = b"replica-lanes/1";
+pub(crate) const ALPN: &[u8] = b"replica-lanes/1";
 
 /// Settings for new connections; replaced as a whole when the certificate changes.
 #[derive(Debug, Clone)]
@@ -134,10 +134,7 @@ pub(crate) fn authenticate(
         return Err(Refusal::NoCertificate);
     };
     match Subject::read(certificate) {
-        Ok(Subject::Node {
-            name,
-            cluster: found,
-        }) if found == *cluster => Ok(name),
+        Ok(Subject::Node { name, cluster: found }) if found == *cluster => Ok(name),
         Ok(Subject::Node { .. }) => Err(Refusal::OtherCluster),
         Ok(Subject::Operator { .. } | Subject::Authority { .. }) | Err(_) => Err(Refusal::NotANode),
     }

@@ -36,12 +36,8 @@ impl Cluster {
         let name: ClusterName = name.parse().unwrap();
         let ca = Ca::create(&name, Validity::days(10)).unwrap();
         let dir = tempfile::tempdir().unwrap();
-        write_new(
-            &dir.path().join("ca.pem"),
-            ca.files().cert_pem.as_bytes(),
-            Mode::Public,
-        )
-        .unwrap();
+        write_new(&dir.path().join("ca.pem"), ca.files().cert_pem.as_bytes(), Mode::Public)
+            .unwrap();
         Self { dir, ca }
     }
 
@@ -123,60 +119,50 @@ impl Node {
     pub fn start(config: EndpointConfig) -> Self {
         let name = config.identity.name().clone();
         let (endpoint, events) = Endpoint::start(config).unwrap();
-        Self {
-            name,
-            endpoint,
-            events,
-        }
+        Self { name, endpoint, events }
     }
 
     pub fn at(&self) -> PeerAddress {
-        PeerAddress {
-            name: self.name.clone(),
-            address: self.endpoint.local_addr().to_string(),
-        }
+        PeerAddress { name: self.name.clone(), address: self.endpoint.local_addr().to_string() }
     }
 
     pub fn knows(&self, peers: &[&Self]) {
-        self.endpoint
-            .set_peers(peers.iter().map(|peer| peer.at()).collect());
+        self.endpoint.set_peers(peers.iter().map(|peer| peer.at()).collect());
     }
 
     pub async fn next(&mut self) -> Event {
-        timeout(PATIENCE, self.events.next())
-            .await
-            .expect("no event")
-            .expect("stopped")
+        timeout(PATIENCE, self.events.next()).await.expect("no event").expect("stopped")
     }
 
     /// The next event, which must be `Up`; the hello that came with it.
     pub async fn up(&mut self) -> String {
-        match self.next().await {
-            Event::Up { hello, .. } => String::from_utf8(hello.to_vec()).unwrap(),
-            other => panic!("{}: not up but {other:?}", self.name),
-        }
+        let event = self.next().await;
+        let Event::Up { hello, .. } = event else {
+            panic!("{}: not up but {event:?}", self.name);
+        };
+        String::from_utf8(hello.to_vec()).unwrap()
     }
 
     /// The next event, which must be `Down`.
     pub async fn down(&mut self) -> transport::DownReason {
-        match self.next().await {
-            Event::Down { reason, .. } => reason,
-            other => panic!("{}: not down but {other:?}", self.name),
-        }
+        let event = self.next().await;
+        let Event::Down { reason, .. } = event else {
+            panic!("{}: not down but {event:?}", self.name);
+        };
+        reason
     }
 
     /// The next event, which must be a frame.
     pub async fn frame(&mut self) -> (Lane, Bytes) {
-        match self.next().await {
-            Event::Frame { lane, frame, .. } => (lane, frame),
-            other => panic!("{}: no frame but {other:?}", self.name),
-        }
+        let event = self.next().await;
+        let Event::Frame { lane, frame, .. } = event else {
+            panic!("{}: not frame but {event:?}", self.name);
+        };
+        (lane, frame)
     }
 
     pub fn send(&self, to: &Self, lane: Lane, frame: impl Into<Bytes>) {
-        self.endpoint
-            .try_send(&to.name, lane, frame.into())
-            .unwrap();
+        self.endpoint.try_send(&to.name, lane, frame.into()).unwrap();
     }
 
     /// Waits until the counters are as wanted.
@@ -199,7 +185,5 @@ pub async fn until(condition: impl Fn() -> bool) {
             ticks.tick().await;
         }
     };
-    timeout(PATIENCE, poll)
-        .await
-        .expect("the condition does not come true");
+    timeout(PATIENCE, poll).await.expect("the condition does not come true");
 }

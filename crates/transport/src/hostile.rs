@@ -1,0 +1,221 @@
+//! A client that breaks the rules on purpose: any certificate or none, any bytes on a lane.
+//! For tests only (feature `hostile-testing`).
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use quinn::crypto::rustls::QuicClientConfig;
+use quinn::{ClientConfig, Connection, RecvStream, SendStream};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::version::TLS13;
+use rustls::{DigitallySignedStruct, SignatureScheme};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use thiserror::Error;
+
+use crate::error::AttemptError;
+use crate::identity::provider;
+use crate::issue::CertAndKey;
+use crate::lane::{self, Lane};
+use crate::preface::{self, Preface};
+use crate::random;
+use crate::tls::ALPN;
+
+/// What went wrong for the one who does wrong.
+#[derive(Debug, Error)]
+#[error("{0}")]
+pub struct HostileError(String);
+
+fn failed(error: impl std::fmt::Display) -> HostileError {
+    HostileError(error.to_string())
+}
+
+/// One connection to a node, with nothing said on it yet.
+#[derive(Debug)]
+pub struct HostileConnection {
+    /// Kept, because the connection ends with it.
+    _endpoint: quinn::Endpoint,
+    connection: Connection,
+}
+
+impl HostileConnection {
+    /// Connects with any certificate, or none; takes whoever answers. With TLS 1.3 this succeeds
+    /// before the node has looked at the certificate: see [`closed`](Self::closed).
+    ///
+    /// # Errors
+    /// The node does not answer, or turns the connection away at once.
+    pub async fn connect(
+        node: SocketAddr,
+        credentials: Option<&CertAndKey>,
+    ) -> Result<Self, HostileError> {
+        Self::connect_with(node, credentials, ALPN).await
+    }
+
+    /// The same with any application protocol.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub async fn connect_with(
+        node: SocketAddr,
+        credentials: Option<&CertAndKey>,
+        protocol: &[u8],
+    ) -> Result<Self, HostileError> {
+        let from: IpAddr =
+            if node.is_ipv6() { Ipv6Addr::LOCALHOST.into() } else { Ipv4Addr::LOCALHOST.into() };
+        let endpoint = quinn::Endpoint::client((from, 0).into()).map_err(failed)?;
+        let config = client_config(credentials, protocol)?;
+        let connecting =
+            endpoint.connect_with(config, node, "anyone.replica.internal").map_err(failed)?;
+        let connection = connecting.await.map_err(failed)?;
+        Ok(Self { _endpoint: endpoint, connection })
+    }
+
+    /// Waits until the node ends the connection; how it did.
+    pub async fn closed(&self) -> String {
+        self.connection.closed().await.to_string()
+    }
+
+    /// Opens a stream and sends any bytes on it. The stream stays open as long as it is held.
+    ///
+    /// # Errors
+    /// The connection has ended.
+    pub async fn open(&self, bytes: &[u8]) -> Result<HostileStream, HostileError> {
+        let mut stream = self.connection.open_uni().await.map_err(failed)?;
+        stream.write_all(bytes).await.map_err(failed)?;
+        Ok(HostileStream(stream))
+    }
+}
+
+/// A stream towards a node.
+#[derive(Debug)]
+pub struct HostileStream(SendStream);
+
+impl HostileStream {
+    /// Sends any bytes.
+    ///
+    /// # Errors
+    /// The connection has ended.
+    pub async fn send(&mut self, bytes: &[u8]) -> Result<(), HostileError> {
+        self.0.write_all(bytes).await.map_err(failed)
+    }
+
+    /// Ends the stream.
+    pub fn finish(&mut self) {
+        // An error means that it has ended already.
+        let _ = self.0.finish();
+    }
+}
+
+/// A link made by the rules with a genuine certificate, to break the rules on it afterwards.
+///
+/// The name in the certificate must be greater than the node's, so that the node chooses.
+#[derive(Debug)]
+pub struct HostileLink {
+    /// The control connection.
+    pub control: HostileConnection,
+    /// The data connection.
+    pub data: HostileConnection,
+    /// Our stream of each lane, in the order of [`Lane::ALL`].
+    pub lanes: [HostileStream; 3],
+    _answers: [RecvStream; 2],
+}
+
+impl HostileLink {
+    /// Makes both connections and waits until the node has chosen this link.
+    ///
+    /// # Errors
+    /// The node refuses.
+    pub async fn establish(
+        node: SocketAddr,
+        credentials: &CertAndKey,
+        hello: Bytes,
+    ) -> Result<Self, HostileError> {
+        let link = random::nonzero().map_err(failed)?;
+        let instance = random::nonzero().map_err(failed)?;
+        let first = Preface { link, instance, lost: 0, hello };
+        let control = HostileConnection::connect(node, Some(credentials)).await?;
+        let data = HostileConnection::connect(node, Some(credentials)).await?;
+        let control_send = first.send(&control.connection, Lane::Control).await.map_err(failed)?;
+        let second = Preface { hello: Bytes::new(), ..first };
+        let live_send = second.send(&data.connection, Lane::Live).await.map_err(failed)?;
+        let mut control_answer = answer(&control).await.map_err(failed)?;
+        let live_answer = answer(&data).await.map_err(failed)?;
+        preface::receive_chosen(&mut control_answer).await.map_err(failed)?;
+        let bulk_send = lane::open(&data.connection, Lane::Bulk).await.map_err(failed)?;
+        let lanes = [control_send, live_send, bulk_send].map(HostileStream);
+        Ok(Self { control, data, lanes, _answers: [control_answer, live_answer] })
+    }
+}
+
+async fn answer(connection: &HostileConnection) -> Result<RecvStream, AttemptError> {
+    Preface::receive(&connection.connection).await.map(|(_, stream, _)| stream)
+}
+
+/// The first bytes on the control stream of a link, by the rules.
+pub fn preface(link: u64, hello: &[u8]) -> Vec<u8> {
+    let first = Preface { link, instance: link, lost: 0, hello: Bytes::copy_from_slice(hello) };
+    let mut bytes = vec![Lane::Control.tag()];
+    bytes.extend_from_slice(&first.encode());
+    bytes
+}
+
+fn client_config(
+    credentials: Option<&CertAndKey>,
+    protocol: &[u8],
+) -> Result<ClientConfig, HostileError> {
+    let builder = rustls::ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&TLS13])
+        .map_err(failed)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Gullible));
+    let mut tls = match credentials {
+        None => builder.with_no_client_auth(),
+        Some(files) => {
+            let cert = CertificateDer::from_pem_slice(files.cert_pem.as_bytes()).map_err(failed)?;
+            let key = PrivateKeyDer::from_pem_slice(files.key_pem.as_bytes()).map_err(failed)?;
+            builder.with_client_auth_cert(vec![cert], key).map_err(failed)?
+        }
+    };
+    tls.alpn_protocols = vec![protocol.to_vec()];
+    Ok(ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).map_err(failed)?)))
+}
+
+/// Takes any certificate of a server.
+#[derive(Debug)]
+struct Gullible;
+
+impl ServerCertVerifier for Gullible {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        provider().signature_verification_algorithms.supported_schemes()
+    }
+}
