@@ -14,11 +14,7 @@ pub(crate) struct Budget {
 impl Budget {
     /// A full bucket of `per_second` bytes.
     pub(crate) fn new(per_second: u64, now: Time) -> Self {
-        Self {
-            per_second,
-            available: i64::try_from(per_second).unwrap_or(i64::MAX),
-            filled: now,
-        }
+        Self { per_second, available: i64::try_from(per_second).unwrap_or(i64::MAX), filled: now }
     }
 
     /// True if anything may be sent now. The last answer may overdraw it by one frame, which the
@@ -36,9 +32,7 @@ impl Budget {
 
     /// Spends `bytes`.
     pub(crate) fn spend(&mut self, bytes: u64) {
-        self.available = self
-            .available
-            .saturating_sub(i64::try_from(bytes).unwrap_or(i64::MAX));
+        self.available = self.available.saturating_sub(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 }
 
@@ -57,9 +51,6 @@ mod tests {
                 spent += 100;
             }
         }
-        assert!(
-            (10_000..=11_100).contains(&spent),
-            "{spent} bytes in 10 s at 1,000 a second"
-        );
+        assert!((10_000..=11_100).contains(&spent), "{spent} bytes in 10 s at 1,000 a second");
     }
 }

@@ -32,9 +32,5 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Undecodable
     let config = bincode::config::standard().with_limit::<DECODED_BYTES_MAX>();
     let (value, read) =
         bincode::serde::decode_from_slice(bytes, config).map_err(|_| Undecodable)?;
-    if read == bytes.len() {
-        Ok(value)
-    } else {
-        Err(Undecodable)
-    }
+    if read == bytes.len() { Ok(value) } else { Err(Undecodable) }
 }

@@ -22,10 +22,7 @@ impl Digest {
     /// session has ended.
     #[must_use]
     pub fn short(self) -> u64 {
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "half of the hash is enough in a list"
-        )]
+        #[expect(clippy::cast_possible_truncation, reason = "half of the hash is enough in a list")]
         let low = u128::from_le_bytes(self.0) as u64;
         low
     }

@@ -80,14 +80,7 @@ impl Forwards {
         }
         self.next += 1;
         let refused = BTreeMap::new();
-        let outgoing = Outgoing {
-            ticket,
-            commit,
-            deadline,
-            target: None,
-            sent: Time(0),
-            refused,
-        };
+        let outgoing = Outgoing { ticket, commit, deadline, target: None, sent: Time(0), refused };
         self.outgoing.insert(self.next, outgoing);
         Some(self.next)
     }
@@ -115,13 +108,7 @@ impl Forwards {
         if self.incoming.len() >= FORWARDS_MAX {
             return Known::Full;
         }
-        self.incoming.insert(
-            (from, number),
-            Incoming {
-                deadline,
-                outcome: None,
-            },
-        );
+        self.incoming.insert((from, number), Incoming { deadline, outcome: None });
         self.deadlines.insert((deadline, from, number));
         Known::New
     }

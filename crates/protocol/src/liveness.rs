@@ -75,22 +75,14 @@ impl Liveness {
 
     /// A connection with a member stands, and its process introduced itself.
     pub fn handle_up(&mut self, name: &MemberName, inc: Inc, now: Time) {
-        let peer = Peer {
-            inc,
-            heard: now,
-            suspected: false,
-            last: None,
-            offset: None,
-        };
+        let peer = Peer { inc, heard: now, suspected: false, last: None, offset: None };
         if let Some(old) = self.peers.insert(name.clone(), peer)
             && old.inc != inc
             && !old.suspected
         {
-            self.events
-                .push_back(LivenessEvent::Suspected(name.clone(), old.inc));
+            self.events.push_back(LivenessEvent::Suspected(name.clone(), old.inc));
         }
-        self.events
-            .push_back(LivenessEvent::Reachable(name.clone(), inc));
+        self.events.push_back(LivenessEvent::Reachable(name.clone(), inc));
         self.beat(name, now);
     }
 
@@ -99,8 +91,7 @@ impl Liveness {
         if let Some(peer) = self.peers.remove(name)
             && !peer.suspected
         {
-            self.events
-                .push_back(LivenessEvent::Suspected(name.clone(), peer.inc));
+            self.events.push_back(LivenessEvent::Suspected(name.clone(), peer.inc));
         }
     }
 
@@ -116,8 +107,7 @@ impl Liveness {
         }
         if peer.suspected {
             peer.suspected = false;
-            self.events
-                .push_back(LivenessEvent::Reachable(name.clone(), peer.inc));
+            self.events.push_back(LivenessEvent::Reachable(name.clone(), peer.inc));
         }
     }
 
@@ -133,8 +123,7 @@ impl Liveness {
         for (name, peer) in &mut self.peers {
             if !peer.suspected && now.since(peer.heard) > SUSPECT_MS {
                 peer.suspected = true;
-                self.events
-                    .push_back(LivenessEvent::Suspected(name.clone(), peer.inc));
+                self.events.push_back(LivenessEvent::Suspected(name.clone(), peer.inc));
             }
         }
         let fault = self.is_clock_off(now);
@@ -151,9 +140,7 @@ impl Liveness {
 
     /// By how much each member's clock is ahead of ours, in milliseconds, as last measured.
     pub fn offsets(&self) -> impl Iterator<Item = (&MemberName, i64)> {
-        self.peers
-            .iter()
-            .filter_map(|(name, peer)| Some((name, peer.offset?.0)))
+        self.peers.iter().filter_map(|(name, peer)| Some((name, peer.offset?.0)))
     }
 
     /// True while this node's clock is taken to be wrong.
@@ -165,10 +152,7 @@ impl Liveness {
     fn beat(&mut self, name: &MemberName, now: Time) {
         let echo = self.peers.get(name).and_then(|peer| peer.last);
         let echo = echo.map(|(theirs, arrived)| (theirs, now.since(arrived)));
-        self.events.push_back(LivenessEvent::Send(
-            name.clone(),
-            Heartbeat { sent: now, echo },
-        ));
+        self.events.push_back(LivenessEvent::Send(name.clone(), Heartbeat { sent: now, echo }));
     }
 
     /// Rule H3: off against more than half of the peers; with a single peer, the later start is
@@ -199,9 +183,7 @@ fn offset(t1: Time, t2: Time, t3: Time, t4: Time) -> Option<i64> {
     let signed = |time: Time| i64::try_from(time.0).ok();
     let (t1, t2, t3, t4) = (signed(t1)?, signed(t2)?, signed(t3)?, signed(t4)?);
     let round_trip = (t4 - t1) - (t3 - t2);
-    (0..=1_000)
-        .contains(&round_trip)
-        .then_some(((t2 - t1) + (t3 - t4)) / 2)
+    (0..=1_000).contains(&round_trip).then_some(((t2 - t1) + (t3 - t4)) / 2)
 }
 
 #[cfg(test)]
@@ -224,15 +206,9 @@ mod tests {
         assert!(!drain(&mut liveness).contains(&suspected));
         liveness.handle_tick(Time(2_001));
         assert!(drain(&mut liveness).contains(&suspected));
-        let beat = Heartbeat {
-            sent: Time(2_100),
-            echo: None,
-        };
+        let beat = Heartbeat { sent: Time(2_100), echo: None };
         liveness.handle_heartbeat(&name, beat, Time(2_100));
-        assert_eq!(
-            drain(&mut liveness),
-            [LivenessEvent::Reachable(name.clone(), Inc(2))]
-        );
+        assert_eq!(drain(&mut liveness), [LivenessEvent::Reachable(name.clone(), Inc(2))]);
         liveness.handle_down(&name);
         assert_eq!(drain(&mut liveness), [suspected]);
     }
@@ -248,10 +224,7 @@ mod tests {
                 let now = Time(clocks[me].unsigned_abs());
                 let theirs = Time(clocks[peer].unsigned_abs());
                 liveness.handle_up(&name, Inc(peer as u64), now);
-                let beat = Heartbeat {
-                    sent: theirs,
-                    echo: Some((now, 0)),
-                };
+                let beat = Heartbeat { sent: theirs, echo: Some((now, 0)) };
                 liveness.handle_heartbeat(&name, beat, now);
             }
             liveness.handle_tick(Time(clocks[me].unsigned_abs()));
@@ -265,10 +238,7 @@ mod tests {
         for (me, peer, fault) in [(1, 2, false), (2, 1, true)] {
             let mut liveness = Liveness::new(Inc(me));
             liveness.handle_up(&"p".into(), Inc(peer), Time(9_000));
-            let beat = Heartbeat {
-                sent: Time(9_500),
-                echo: Some((Time(9_000), 0)),
-            };
+            let beat = Heartbeat { sent: Time(9_500), echo: Some((Time(9_000), 0)) };
             liveness.handle_heartbeat(&"p".into(), beat, Time(9_000));
             liveness.handle_tick(Time(9_000));
             assert_eq!(liveness.has_clock_fault(), fault);

@@ -51,24 +51,12 @@ impl Load {
         deadline: Time,
     ) -> Self {
         let asked = BTreeMap::new();
-        Self {
-            key,
-            purpose,
-            want,
-            may_expire,
-            started,
-            deadline,
-            widened: false,
-            asked,
-        }
+        Self { key, purpose, want, may_expire, started, deadline, widened: false, asked }
     }
 
     /// Notes that `peer` is asked now; false if it has answered or was asked a moment ago.
     pub(crate) fn ask(&mut self, peer: Inc, now: Time) -> bool {
-        let asked = self.asked.entry(peer).or_insert(Asked {
-            at: Time(0),
-            answered: None,
-        });
+        let asked = self.asked.entry(peer).or_insert(Asked { at: Time(0), answered: None });
         let due = asked.answered.is_none() && now.since(asked.at) >= FETCH_RETRY_MS;
         if due {
             asked.at = now;
@@ -77,16 +65,12 @@ impl Load {
     }
 
     pub(crate) fn has_answered(&self, peer: Inc) -> bool {
-        self.asked
-            .get(&peer)
-            .is_some_and(|asked| asked.answered.is_some())
+        self.asked.get(&peer).is_some_and(|asked| asked.answered.is_some())
     }
 
     /// True if an owner that is synced has answered.
     pub(crate) fn is_confirmed(&self) -> bool {
-        self.asked
-            .values()
-            .any(|asked| asked.answered == Some(true))
+        self.asked.values().any(|asked| asked.answered == Some(true))
     }
 
     /// True if everybody asked so far has answered.

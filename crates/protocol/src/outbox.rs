@@ -67,11 +67,7 @@ pub(crate) struct Outbox {
 
 impl Outbox {
     pub(crate) const fn new(sessions_max: usize, rules: Rules) -> Self {
-        Self {
-            peers: BTreeMap::new(),
-            sessions_max,
-            rules,
-        }
+        Self { peers: BTreeMap::new(), sessions_max, rules }
     }
 
     /// Adds a peer that has nothing: everything it lacks is its slots (amendment 2).
@@ -210,11 +206,7 @@ impl PeerOutbox {
 
     // Rules B1, B2: only local commits mark; what is extracted is everything above `lo`.
     fn next_batch(&mut self, store: &Store, now: Time, rules: Rules) -> Option<Batch> {
-        let waiting = self
-            .in_flight
-            .values()
-            .filter(|batch| !batch.overdue)
-            .count();
+        let waiting = self.in_flight.values().filter(|batch| !batch.overdue).count();
         if self.unreachable_since.is_some() || waiting >= BATCHES_IN_FLIGHT_MAX {
             return None;
         }
@@ -258,14 +250,7 @@ impl PeerOutbox {
         }
         let number = self.next_batch;
         self.next_batch += 1;
-        self.in_flight.insert(
-            number,
-            InFlight {
-                sent: now,
-                carried,
-                overdue: false,
-            },
-        );
+        self.in_flight.insert(number, InFlight { sent: now, carried, overdue: false });
         Some(Batch { number, deltas })
     }
 
@@ -399,9 +384,7 @@ impl PeerOutbox {
     /// True if the peer should be asked to compare itself with us: it lacks whole slots, and was
     /// not asked within the last second.
     pub(crate) fn wants_pull(&mut self, now: Time) -> bool {
-        let due = self
-            .asked_to_pull
-            .is_none_or(|asked| now.since(asked) >= 1_000);
+        let due = self.asked_to_pull.is_none_or(|asked| now.since(asked) >= 1_000);
         let wants = due
             && self.unreachable_since.is_none()
             && self.comparing.is_none()

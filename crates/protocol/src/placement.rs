@@ -35,17 +35,12 @@ impl Placement {
             })
             .collect();
         let incs = view.members.iter().map(|member| member.inc).collect();
-        Self {
-            first_slot,
-            owners,
-            incs,
-        }
+        Self { first_slot, owners, incs }
     }
 
     /// The processes that own `slot`, the primary's first; members not heard of are left out.
     pub fn owners(&self, slot: Slot) -> impl Iterator<Item = Inc> + '_ {
-        self.members_of(slot)
-            .filter_map(|member| self.incs[usize::from(member)])
+        self.members_of(slot).filter_map(|member| self.incs[usize::from(member)])
     }
 
     /// How many members own `slot`, heard of or not.
@@ -55,9 +50,7 @@ impl Placement {
     }
 
     fn members_of(&self, slot: Slot) -> impl Iterator<Item = u16> + '_ {
-        self.owners[usize::from(slot.number() - self.first_slot)]
-            .iter()
-            .copied()
+        self.owners[usize::from(slot.number() - self.first_slot)].iter().copied()
     }
 }
 
@@ -68,10 +61,7 @@ fn ranked(view: &View, slot: u16) -> Vec<u16> {
         .iter()
         .zip(0u16..)
         .map(|(member, index)| {
-            (
-                xxh3_64_with_seed(member.name.0.as_bytes(), u64::from(slot)),
-                index,
-            )
+            (xxh3_64_with_seed(member.name.0.as_bytes(), u64::from(slot)), index)
         })
         .collect();
     order.sort_unstable_by(|a, b| b.cmp(a));
@@ -116,9 +106,6 @@ mod tests {
         for slot in (0..Slot::COUNT).filter_map(Slot::new) {
             count[placement.owners(slot).next().expect("an owner").0 as usize] += 1;
         }
-        assert!(
-            count[1..].iter().all(|&n| (900..1_150).contains(&n)),
-            "{count:?}"
-        );
+        assert!(count[1..].iter().all(|&n| (900..1_150).contains(&n)), "{count:?}");
     }
 }

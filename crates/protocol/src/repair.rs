@@ -154,24 +154,12 @@ pub(crate) enum Due {
 
 impl Repair {
     pub(crate) const fn new(interval_ms: u64, seed: u64) -> Self {
-        Self {
-            peers: BTreeMap::new(),
-            interval_ms,
-            rounds: 0,
-            requests: 0,
-            seed,
-        }
+        Self { peers: BTreeMap::new(), interval_ms, rounds: 0, requests: 0, seed }
     }
 
     /// A comparison with `peer` starts with the next tick.
     pub(crate) fn hasten(&mut self, peer: Inc, now: Time) {
-        self.peers
-            .entry(peer)
-            .or_insert(PeerRepair {
-                next_at: now,
-                round: None,
-            })
-            .next_at = now;
+        self.peers.entry(peer).or_insert(PeerRepair { next_at: now, round: None }).next_at = now;
     }
 
     /// Comparisons with everybody start with the next tick.
@@ -188,11 +176,7 @@ impl Repair {
 
     /// The comparison with `peer` under that number.
     pub(crate) fn round_mut(&mut self, peer: Inc, number: u64) -> Option<&mut Round> {
-        self.peers
-            .get_mut(&peer)?
-            .round
-            .as_mut()
-            .filter(|round| round.number == number)
+        self.peers.get_mut(&peer)?.round.as_mut().filter(|round| round.number == number)
     }
 
     /// Starts comparisons that are due and ends those that stall.

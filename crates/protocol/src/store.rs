@@ -128,9 +128,7 @@ impl Store {
     /// The version held under `key`; empty if nothing is, or a tombstone.
     #[must_use]
     pub fn version(&self, key: SessionKey) -> Version {
-        self.session(key)
-            .map(|session| session.version.clone())
-            .unwrap_or_default()
+        self.session(key).map(|session| session.version.clone()).unwrap_or_default()
     }
 
     /// Takes a delta, from wherever it comes, or says why not. The only mutator.
@@ -162,11 +160,7 @@ impl Store {
         if now > end.deadline && !self.rules.off(Rule::DeadOnArrival) {
             return Verdict::Dead;
         }
-        let merged = match self.slots[index]
-            .entries
-            .get(&key)
-            .map(|entry| &entry.state)
-        {
+        let merged = match self.slots[index].entries.get(&key).map(|entry| &entry.state) {
             Some(State::Ended(held)) if held.join(end) == *held => {
                 return Verdict::Merged(Effect::None);
             }
@@ -181,11 +175,7 @@ impl Store {
         if Clock::is_skewed(change.newest(), now) && !self.rules.off(Rule::SkewNack) {
             return Verdict::Skew;
         }
-        let session = match self.slots[index]
-            .entries
-            .get(&key)
-            .map(|entry| &entry.state)
-        {
+        let session = match self.slots[index].entries.get(&key).map(|entry| &entry.state) {
             None => return self.create(index, key, change, now),
             Some(State::Ended(tombstone)) => return Verdict::Ended(*tombstone),
             Some(State::Alive(session)) => session,
@@ -389,10 +379,7 @@ impl Store {
     pub fn extract(&self, key: SessionKey, lo: &Version) -> Option<Delta> {
         Some(match self.get(key)? {
             State::Alive(session) => session.extract(key, lo),
-            State::Ended(tombstone) => Delta {
-                key,
-                body: Body::End(*tombstone),
-            },
+            State::Ended(tombstone) => Delta { key, body: Body::End(*tombstone) },
         })
     }
 

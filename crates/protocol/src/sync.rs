@@ -22,11 +22,7 @@ pub(crate) struct Sync {
 impl Sync {
     /// A node that has just started and has to compare itself with `others`.
     pub(crate) fn new(started: Time, others: impl Iterator<Item = MemberName>) -> Self {
-        Self {
-            started,
-            pending: others.collect(),
-            synced: false,
-        }
+        Self { started, pending: others.collect(), synced: false }
     }
 
     pub(crate) const fn is_synced(&self) -> bool {
@@ -47,12 +43,7 @@ impl Sync {
     // Rule S1.
     pub(crate) fn check(&mut self, now: Time, is_silent: impl Fn(&MemberName) -> bool) -> bool {
         let waited = now.since(self.started) >= SUSPECT_MS;
-        if self.synced
-            || !self
-                .pending
-                .iter()
-                .all(|member| waited && is_silent(member))
-        {
+        if self.synced || !self.pending.iter().all(|member| waited && is_silent(member)) {
             return false;
         }
         self.synced = true;
@@ -69,16 +60,10 @@ mod tests {
     fn a_node_is_synced_after_everybody_who_answers() {
         let mut sync = Sync::new(Time(0), ["b".into(), "c".into()].into_iter());
         sync.compared_with(&"b".into());
-        assert!(
-            !sync.check(Time(5_000), |_| false),
-            "c answers and is not compared yet"
-        );
+        assert!(!sync.check(Time(5_000), |_| false), "c answers and is not compared yet");
         assert!(!sync.check(Time(1_999), |_| true), "c may still come up");
         assert!(sync.check(Time(2_000), |_| true));
         assert!(!sync.check(Time(2_001), |_| true), "it becomes synced once");
-        assert!(
-            Sync::new(Time(0), std::iter::empty()).check(Time(0), |_| false),
-            "alone"
-        );
+        assert!(Sync::new(Time(0), std::iter::empty()).check(Time(0), |_| false), "alone");
     }
 }

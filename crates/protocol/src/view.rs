@@ -66,17 +66,11 @@ impl View {
     /// A view that the configuration fixes: these names, sorted, epoch 1, nobody heard of yet.
     #[must_use]
     pub fn fixed(names: impl IntoIterator<Item = MemberName>, copies: Copies) -> Self {
-        let mut members: Vec<Member> = names
-            .into_iter()
-            .map(|name| Member { name, inc: None })
-            .collect();
+        let mut members: Vec<Member> =
+            names.into_iter().map(|name| Member { name, inc: None }).collect();
         members.sort_by(|a, b| a.name.cmp(&b.name));
         members.dedup_by(|a, b| a.name == b.name);
-        Self {
-            epoch: 1,
-            copies,
-            members,
-        }
+        Self { epoch: 1, copies, members }
     }
 
     /// Notes that `name` now runs as `inc`; false if that is not news (amendment 8: of two
@@ -101,10 +95,7 @@ impl View {
     /// The name of the member that runs as `inc`.
     #[must_use]
     pub fn name_of(&self, inc: Inc) -> Option<&MemberName> {
-        self.members
-            .iter()
-            .find(|member| member.inc == Some(inc))
-            .map(|member| &member.name)
+        self.members.iter().find(|member| member.inc == Some(inc)).map(|member| &member.name)
     }
 }
 
@@ -117,15 +108,9 @@ mod tests {
         let mut view = View::fixed(["b".into(), "a".into(), "b".into()], Copies::All);
         assert_eq!(view.members.len(), 2);
         assert!(view.started(&"b".into(), Inc(7)));
-        assert!(
-            !view.started(&"b".into(), Inc(6)),
-            "an earlier start is no news"
-        );
+        assert!(!view.started(&"b".into(), Inc(6)), "an earlier start is no news");
         assert!(view.started(&"b".into(), Inc(8)));
         assert!(view.contains(Inc(8)) && !view.contains(Inc(7)));
-        assert!(
-            !view.started(&"x".into(), Inc(1)),
-            "a stranger is no member"
-        );
+        assert!(!view.started(&"x".into(), Inc(1)), "a stranger is no member");
     }
 }

@@ -44,14 +44,7 @@ impl Waiter {
         asked: usize,
         deadline: Time,
     ) -> Self {
-        Self {
-            asker,
-            target,
-            version,
-            asked,
-            deadline,
-            got: Vec::new(),
-        }
+        Self { asker, target, version, asked, deadline, got: Vec::new() }
     }
 
     fn outcome(self) -> (Asker, Outcome) {
@@ -59,13 +52,7 @@ impl Waiter {
             asked: u16::try_from(self.asked).unwrap_or(u16::MAX),
             got: u16::try_from(self.got.len()).unwrap_or(u16::MAX),
         };
-        (
-            self.asker,
-            Outcome::Done(Acked {
-                version: self.version,
-                report,
-            }),
-        )
+        (self.asker, Outcome::Done(Acked { version: self.version, report }))
     }
 
     fn is_reached_by(&self, hi: Option<&Version>) -> bool {
@@ -90,11 +77,7 @@ pub(crate) struct Waiters {
 
 impl Waiters {
     pub(crate) const fn new(rules: Rules) -> Self {
-        Self {
-            by_key: BTreeMap::new(),
-            count: 0,
-            rules,
-        }
+        Self { by_key: BTreeMap::new(), count: 0, rules }
     }
 
     /// Waits; or, if nothing is asked for or too many wait already, answers at once, honestly.
@@ -128,9 +111,7 @@ impl Waiters {
     // Rule D4.
     pub(crate) fn end(&mut self, key: SessionKey) -> Vec<(Asker, Outcome)> {
         let gone = self.resolve(key, |waiter| matches!(waiter.target, Target::Write(_)));
-        gone.into_iter()
-            .map(|(asker, _)| (asker, Outcome::Gone))
-            .collect()
+        gone.into_iter().map(|(asker, _)| (asker, Outcome::Gone)).collect()
     }
 
     /// Answers the commits whose time is over, and those that `hopeless` says nobody can
@@ -143,9 +124,9 @@ impl Waiters {
         let keys: Vec<SessionKey> = self.by_key.keys().copied().collect();
         let mut done = Vec::new();
         for key in keys {
-            done.extend(self.resolve(key, |waiter| {
-                waiter.deadline <= now || hopeless(key, &waiter.got)
-            }));
+            done.extend(
+                self.resolve(key, |waiter| waiter.deadline <= now || hopeless(key, &waiter.got)),
+            );
         }
         done
     }

@@ -56,10 +56,7 @@ impl std::fmt::Display for WireError {
         match self {
             Self::TooLong => write!(f, "a frame is longer than {FRAME_BYTES_MAX} bytes"),
             Self::Version(version) => {
-                write!(
-                    f,
-                    "a frame of wire version {version}, this node speaks {WIRE_VERSION}"
-                )
+                write!(f, "a frame of wire version {version}, this node speaks {WIRE_VERSION}")
             }
             Self::Kind(kind) => write!(f, "a frame of unknown kind {kind}"),
             Self::Undecodable => f.write_str("a frame cannot be decoded"),

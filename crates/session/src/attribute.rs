@@ -61,10 +61,7 @@ pub struct Attribute {
 
 impl Attribute {
     /// An attribute that nobody has written.
-    pub(crate) const ABSENT: Self = Self {
-        since: None,
-        content: Content::Absent,
-    };
+    pub(crate) const ABSENT: Self = Self { since: None, content: Content::Absent };
 
     /// Merges `other`; `mine` and `theirs` are the versions of the sessions they belong to.
     // Rule A2.

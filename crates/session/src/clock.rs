@@ -30,10 +30,7 @@ impl Clock {
     // Rule H1.
     pub fn stamp(&mut self, now: Time) -> Stamp {
         self.last = self.last.next().max(Hlc::at(now));
-        Stamp {
-            hlc: self.last,
-            inc: self.inc,
-        }
+        Stamp { hlc: self.last, inc: self.inc }
     }
 
     /// Takes note of stamps that arrived, so that later ones of ours come after them.
@@ -65,10 +62,7 @@ mod tests {
         let second = clock.stamp(Time(10));
         let back = clock.stamp(Time(3));
         assert!(first < second && second < back);
-        let seen = Version::from(Stamp {
-            hlc: Hlc::at(Time(99)),
-            inc: Inc(2),
-        });
+        let seen = Version::from(Stamp { hlc: Hlc::at(Time(99)), inc: Inc(2) });
         clock.observe(&seen);
         assert!(clock.stamp(Time(11)).hlc > Hlc::at(Time(99)));
     }

@@ -27,11 +27,7 @@ impl Counter {
     /// The value: all additions less all subtractions, held within `i64`.
     #[must_use]
     pub fn value(&self) -> i64 {
-        let sum: i128 = self
-            .0
-            .iter()
-            .map(|(_, t)| i128::from(t.plus) - i128::from(t.minus))
-            .sum();
+        let sum: i128 = self.0.iter().map(|(_, t)| i128::from(t.plus) - i128::from(t.minus)).sum();
         i64::try_from(sum).unwrap_or(if sum < 0 { i64::MIN } else { i64::MAX })
     }
 
@@ -39,20 +35,9 @@ impl Counter {
     #[must_use]
     pub(crate) fn with(&self, stamp: Stamp, amount: i64) -> Option<Self> {
         let at = self.0.binary_search_by_key(&stamp.inc, |entry| entry.0);
-        let mut tally = at.map_or(
-            Tally {
-                hlc: stamp.hlc,
-                plus: 0,
-                minus: 0,
-            },
-            |at| self.0[at].1,
-        );
+        let mut tally = at.map_or(Tally { hlc: stamp.hlc, plus: 0, minus: 0 }, |at| self.0[at].1);
         tally.hlc = stamp.hlc;
-        let sum = if amount < 0 {
-            &mut tally.minus
-        } else {
-            &mut tally.plus
-        };
+        let sum = if amount < 0 { &mut tally.minus } else { &mut tally.plus };
         *sum = sum.checked_add(amount.unsigned_abs())?;
         let mut counter = self.clone();
         match at {
@@ -75,12 +60,7 @@ impl Counter {
 
     /// True if every change of this counter is included in `version`.
     pub(crate) fn is_covered_by(&self, version: &Version) -> bool {
-        self.0.iter().all(|&(inc, tally)| {
-            version.covers(Stamp {
-                hlc: tally.hlc,
-                inc,
-            })
-        })
+        self.0.iter().all(|&(inc, tally)| version.covers(Stamp { hlc: tally.hlc, inc }))
     }
 
     pub(crate) const fn size_bytes(&self) -> usize {
@@ -93,10 +73,6 @@ impl TryFrom<Vec<(Inc, Tally)>> for Counter {
 
     fn try_from(entries: Vec<(Inc, Tally)>) -> Result<Self, Unordered> {
         let ordered = entries.windows(2).all(|pair| pair[0].0 < pair[1].0);
-        if ordered {
-            Ok(Self(entries))
-        } else {
-            Err(Unordered)
-        }
+        if ordered { Ok(Self(entries)) } else { Err(Unordered) }
     }
 }

@@ -147,10 +147,7 @@ impl Change {
         (self.core.is_some() || !self.lo.is_empty())
             && self.core.as_ref().is_none_or(is_lasting)
             && names_increase
-            && self
-                .attributes
-                .iter()
-                .all(|(_, a)| a.is_well_formed() && a.is_covered_by(&self.hi))
+            && self.attributes.iter().all(|(_, a)| a.is_well_formed() && a.is_covered_by(&self.hi))
     }
 }
 
@@ -161,11 +158,8 @@ impl Delta {
         match &self.body {
             Body::End(_) => 40,
             Body::Change(change) => {
-                let attributes: usize = change
-                    .attributes
-                    .iter()
-                    .map(|(n, a)| n.as_str().len() + a.size_bytes())
-                    .sum();
+                let attributes: usize =
+                    change.attributes.iter().map(|(n, a)| n.as_str().len() + a.size_bytes()).sum();
                 let core = change.core.as_ref().map_or(0, |core| {
                     48 + core.user.as_ref().map_or(0, |user| user.as_str().len())
                 });

@@ -116,10 +116,7 @@ impl fmt::Display for EditError {
                 "the session would have more than {max} attribute names, removed ones included"
             ),
             Self::TooLarge { bytes, max } => {
-                write!(
-                    f,
-                    "the session would have {bytes} bytes, the limit is {max}"
-                )
+                write!(f, "the session would have {bytes} bytes, the limit is {max}")
             }
         }
     }
@@ -157,12 +154,7 @@ impl Session {
             stamp.hlc > self.version.newest(),
             "a stamp comes after what its writer holds"
         );
-        let mut draft = Draft {
-            session: self,
-            changed: BTreeMap::new(),
-            stamp,
-            at,
-        };
+        let mut draft = Draft { session: self, changed: BTreeMap::new(), stamp, at };
         for edit in edits {
             draft.make(edit)?;
         }
@@ -172,24 +164,11 @@ impl Session {
         let mut hi = self.version.clone();
         hi.insert(stamp);
         draft.check(&hi, limits)?;
-        let attributes = draft
-            .changed
-            .into_iter()
-            .map(|(name, a)| (name.clone(), a))
-            .collect();
+        let attributes = draft.changed.into_iter().map(|(name, a)| (name.clone(), a)).collect();
         let last_access = self.last_access;
         let lo = self.version.clone();
-        let change = Change {
-            core: None,
-            lo,
-            hi,
-            attributes,
-            last_access,
-        };
-        Ok(Some(Delta {
-            key,
-            body: Body::Change(change),
-        }))
+        let change = Change { core: None, lo, hi, attributes, last_access };
+        Ok(Some(Delta { key, body: Body::Change(change) }))
     }
 }
 
@@ -202,10 +181,7 @@ impl<'a> Draft<'a> {
     }
 
     fn replace(&mut self, name: &'a Name, content: Content) {
-        let attribute = Attribute {
-            since: Some(self.stamp),
-            content,
-        };
+        let attribute = Attribute { since: Some(self.stamp), content };
         self.changed.insert(name, attribute);
     }
 
@@ -218,11 +194,7 @@ impl<'a> Draft<'a> {
     fn make(&mut self, edit: &'a Edit) -> Result<(), EditError> {
         match edit {
             Edit::Set(name, value) => self.set(name, value)?,
-            Edit::SetIf {
-                name,
-                value,
-                expected,
-            } => {
+            Edit::SetIf { name, value, expected } => {
                 // Against what others have written: an earlier edit of this commit is the editor's.
                 let held = self.session.attributes.get(name);
                 if held.and_then(|a| a.since) != *expected {
@@ -297,40 +269,24 @@ impl<'a> Draft<'a> {
     /// larger is always allowed: a removal above all. `hi` is the version afterwards.
     fn check(&self, hi: &Version, limits: &Limits) -> Result<(), EditError> {
         let held = &self.session.attributes;
-        let new = self
-            .changed
-            .keys()
-            .filter(|name| !held.contains_key(**name))
-            .count();
+        let new = self.changed.keys().filter(|name| !held.contains_key(**name)).count();
         if new > 0 && held.len() + new > limits.attributes_max {
-            return Err(EditError::TooManyAttributes {
-                max: limits.attributes_max as u64,
-            });
+            return Err(EditError::TooManyAttributes { max: limits.attributes_max as u64 });
         }
         let size = |name: &Name, a: &Attribute| name.as_str().len() + a.size_bytes();
         let grown: usize = self.changed.iter().map(|(name, a)| size(name, a)).sum();
-        let replaced: usize = self
-            .changed
-            .keys()
-            .filter_map(|name| held.get(*name).map(|a| size(name, a)))
-            .sum();
+        let replaced: usize =
+            self.changed.keys().filter_map(|name| held.get(*name).map(|a| size(name, a))).sum();
         let entry = hi.size_bytes() - self.session.version.size_bytes();
         let bytes = self.session.size_bytes() + entry + grown - replaced;
         if grown > replaced && bytes > limits.session_bytes_max {
             let max = limits.session_bytes_max as u64;
-            return Err(EditError::TooLarge {
-                bytes: bytes as u64,
-                max,
-            });
+            return Err(EditError::TooLarge { bytes: bytes as u64, max });
         }
         Ok(())
     }
 }
 
 fn wrong_kind(name: &Name, is: &Content, wanted: Kind) -> EditError {
-    EditError::Kind {
-        name: name.clone(),
-        is: is.kind(),
-        wanted,
-    }
+    EditError::Kind { name: name.clone(), is: is.kind(), wanted }
 }

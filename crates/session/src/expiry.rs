@@ -15,16 +15,12 @@ pub fn touch_granularity_ms(idle_ms: u64) -> u64 {
 /// The end of the idle time of a session last used at `last_access`: served before it, not after.
 #[must_use]
 pub(crate) fn idle_deadline(core: &Core, last_access: Time) -> Time {
-    last_access
-        .plus(core.idle_ms)
-        .plus(touch_granularity_ms(core.idle_ms))
+    last_access.plus(core.idle_ms).plus(touch_granularity_ms(core.idle_ms))
 }
 
 /// When a copy may be forgotten without a tombstone: every clock of the cluster, however far off
 /// within the bound, then finds it idle by its own data (amendment 10).
 #[must_use]
 pub fn purge_after(core: &Core, last_access: Time) -> Time {
-    idle_deadline(core, last_access)
-        .plus(2 * SKEW_MS_MAX)
-        .min(core.hard_deadline)
+    idle_deadline(core, last_access).plus(2 * SKEW_MS_MAX).min(core.hard_deadline)
 }

@@ -108,11 +108,7 @@ impl Slot {
     /// The slot of that number; `None` from [`Slot::COUNT`] on.
     #[must_use]
     pub const fn new(number: u16) -> Option<Self> {
-        if number < Self::COUNT {
-            Some(Self(number))
-        } else {
-            None
-        }
+        if number < Self::COUNT { Some(Self(number)) } else { None }
     }
 
     /// Its number, below [`Slot::COUNT`].
@@ -156,12 +152,7 @@ impl Inc {
     /// The `Inc` of a process that started at `start` as member number `index` of a static view.
     #[must_use]
     pub const fn of_start(start: Time, index: u16) -> Self {
-        Self(
-            start
-                .0
-                .saturating_mul(Self::MEMBERS_MAX)
-                .saturating_add(index as u64),
-        )
+        Self(start.0.saturating_mul(Self::MEMBERS_MAX).saturating_add(index as u64))
     }
 }
 

@@ -35,10 +35,8 @@ pub struct Limits {
 }
 
 /// The widest bounds there are.
-pub const LIMITS_DEFAULT: Limits = Limits {
-    attributes_max: ATTRIBUTES_MAX,
-    session_bytes_max: SESSION_BYTES_MAX,
-};
+pub const LIMITS_DEFAULT: Limits =
+    Limits { attributes_max: ATTRIBUTES_MAX, session_bytes_max: SESSION_BYTES_MAX };
 
 impl Default for Limits {
     fn default() -> Self {

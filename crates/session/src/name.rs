@@ -108,11 +108,7 @@ pub struct NameError {
 
 impl fmt::Display for NameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "a name has 1 to {NAME_BYTES_MAX} bytes, this one has {}",
-            self.bytes
-        )
+        write!(f, "a name has 1 to {NAME_BYTES_MAX} bytes, this one has {}", self.bytes)
     }
 }
 

@@ -36,10 +36,7 @@ impl TryFrom<Parts> for Set {
         let ordered = parts.elements.windows(2).all(|pair| pair[0].0 < pair[1].0)
             && parts.elements.iter().all(|(_, stamps)| sorted(stamps));
         if ordered {
-            Ok(Self {
-                elements: parts.elements,
-                changed: parts.changed,
-            })
+            Ok(Self { elements: parts.elements, changed: parts.changed })
         } else {
             Err(Unordered)
         }
@@ -59,8 +56,7 @@ impl Set {
     }
 
     fn find(&self, element: &Value) -> Result<usize, usize> {
-        self.elements
-            .binary_search_by(|(held, _)| held.cmp(element))
+        self.elements.binary_search_by(|(held, _)| held.cmp(element))
     }
 
     /// Adds `element`: held by `stamp`, which supersedes the additions that the adder had `seen`.
@@ -87,9 +83,7 @@ impl Set {
             return false;
         };
         let before = self.elements[at].1.len();
-        self.elements[at]
-            .1
-            .retain(|&dot| dot != stamp && !seen.covers(dot));
+        self.elements[at].1.retain(|&dot| dot != stamp && !seen.covers(dot));
         let removed = self.elements[at].1.len() < before;
         if self.elements[at].1.is_empty() {
             self.elements.remove(at);
@@ -106,9 +100,7 @@ impl Set {
     /// seen it: having seen it and not having it means that it was removed there.
     pub(crate) fn join(&mut self, other: &Self, mine: &Version, theirs: &Version) {
         for (element, dots) in &mut self.elements {
-            let there = other
-                .find(element)
-                .map_or(&[][..], |at| &other.elements[at].1);
+            let there = other.find(element).map_or(&[][..], |at| &other.elements[at].1);
             dots.retain(|dot| there.contains(dot) || !theirs.covers(*dot));
         }
         for (element, dots) in &other.elements {
@@ -146,11 +138,8 @@ impl Set {
     }
 
     pub(crate) fn size_bytes(&self) -> usize {
-        let elements: usize = self
-            .elements
-            .iter()
-            .map(|(e, dots)| 8 + e.bytes().len() + dots.len() * 16)
-            .sum();
+        let elements: usize =
+            self.elements.iter().map(|(e, dots)| 8 + e.bytes().len() + dots.len() * 16).sum();
         elements + self.changed.size_bytes()
     }
 }

@@ -66,10 +66,7 @@ impl Tombstone {
     /// The least tombstone above both.
     #[must_use]
     pub fn join(self, other: Self) -> Self {
-        Self {
-            deadline: self.deadline.max(other.deadline),
-            reason: self.reason.min(other.reason),
-        }
+        Self { deadline: self.deadline.max(other.deadline), reason: self.reason.min(other.reason) }
     }
 }
 
@@ -103,9 +100,7 @@ impl Session {
     /// The content of an attribute; absent if it was never written.
     #[must_use]
     pub fn content(&self, name: &Name) -> &Content {
-        self.attributes
-            .get(name)
-            .map_or(&Attribute::ABSENT.content, |a| &a.content)
+        self.attributes.get(name).map_or(&Attribute::ABSENT.content, |a| &a.content)
     }
 
     /// The attributes that are not absent.
@@ -144,26 +139,16 @@ impl Session {
     /// Bytes that the session takes, counted alike on every node.
     #[must_use]
     pub fn size_bytes(&self) -> usize {
-        let attributes: usize = self
-            .attributes
-            .iter()
-            .map(|(name, a)| name.as_str().len() + a.size_bytes())
-            .sum();
-        let user = self
-            .core
-            .user
-            .as_ref()
-            .map_or(0, |user| user.as_str().len());
+        let attributes: usize =
+            self.attributes.iter().map(|(name, a)| name.as_str().len() + a.size_bytes()).sum();
+        let user = self.core.user.as_ref().map_or(0, |user| user.as_str().len());
         128 + attributes + user + self.version.size_bytes()
     }
 
     /// What remains of it when it ends for `reason`.
     #[must_use]
     pub const fn end(&self, reason: EndReason) -> Tombstone {
-        Tombstone {
-            deadline: self.core.hard_deadline,
-            reason,
-        }
+        Tombstone { deadline: self.core.hard_deadline, reason }
     }
 }
 
@@ -198,10 +183,7 @@ impl State {
     pub fn to_delta(&self, key: SessionKey) -> crate::Delta {
         match self {
             Self::Alive(session) => session.extract(key, &Version::new()),
-            Self::Ended(end) => crate::Delta {
-                key,
-                body: crate::Body::End(*end),
-            },
+            Self::Ended(end) => crate::Delta { key, body: crate::Body::End(*end) },
         }
     }
 }

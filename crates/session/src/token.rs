@@ -39,10 +39,7 @@ impl TokenKeys {
     #[must_use]
     pub fn new(keys: Vec<Vec<u8>>, cluster: &[u8]) -> Option<Self> {
         let usable = !keys.is_empty() && keys.iter().all(|key| key.len() >= 16);
-        usable.then(|| Self {
-            keys,
-            cluster: cluster.to_vec(),
-        })
+        usable.then(|| Self { keys, cluster: cluster.to_vec() })
     }
 
     /// The cookie text of `token` for the session `key`: at most 128 characters for four writers,
@@ -71,13 +68,8 @@ impl TokenKeys {
         if text.len() > BYTES_MAX.div_ceil(3) * 4 {
             return Err(TokenError::Malformed);
         }
-        let bytes = URL_SAFE_NO_PAD
-            .decode(text)
-            .map_err(|_| TokenError::Malformed)?;
-        let body = bytes
-            .len()
-            .checked_sub(MAC_BYTES)
-            .ok_or(TokenError::Malformed)?;
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| TokenError::Malformed)?;
+        let body = bytes.len().checked_sub(MAC_BYTES).ok_or(TokenError::Malformed)?;
         let (body, mac) = bytes.split_at(body);
         let verifies = |k: &Vec<u8>| self.mac(k, key, body).verify_truncated_left(mac).is_ok();
         if !self.keys.iter().any(verifies) {
@@ -117,10 +109,7 @@ fn parse(body: &[u8]) -> Result<Token, TokenError> {
         .map(|entry| (Inc(number(&entry[..8])), Hlc(number(&entry[8..]))))
         .collect();
     let version = Version::try_from(entries).map_err(|_| TokenError::Malformed)?;
-    Ok(Token {
-        version,
-        may_expire: Time(number(&head[1..])),
-    })
+    Ok(Token { version, may_expire: Time(number(&head[1..])) })
 }
 
 /// Why a token was not believed.
@@ -155,13 +144,8 @@ mod tests {
     }
 
     fn token(writers: u64) -> Token {
-        let version = (0..writers)
-            .map(|i| (Inc(i << 50 | 9), Hlc(u64::MAX - i)))
-            .collect();
-        Token {
-            version,
-            may_expire: Time(1_800_000_000_000),
-        }
+        let version = (0..writers).map(|i| (Inc(i << 50 | 9), Hlc(u64::MAX - i))).collect();
+        Token { version, may_expire: Time(1_800_000_000_000) }
     }
 
     /// Tests rule K1: the sizes that browsers and balancers must carry.
@@ -183,15 +167,9 @@ mod tests {
         let text = keys("a").sign(key, &token(2));
         assert_eq!(keys("a").verify(key, &text), Ok(token(2)));
         assert_eq!(keys("b").verify(key, &text), Err(TokenError::Forged));
-        assert_eq!(
-            keys("a").verify(SessionKey([4; 16]), &text),
-            Err(TokenError::Forged)
-        );
+        assert_eq!(keys("a").verify(SessionKey([4; 16]), &text), Err(TokenError::Forged));
         for end in 0..text.len() {
-            assert!(
-                keys("a").verify(key, &text[..end]).is_err(),
-                "{end} characters"
-            );
+            assert!(keys("a").verify(key, &text[..end]).is_err(), "{end} characters");
         }
         for at in 0..text.len() {
             let mut forged = text.clone().into_bytes();
@@ -210,10 +188,7 @@ mod tests {
         let old = keys("a").sign(key, &token(1));
         let both = TokenKeys::new(vec![vec![2; 32], vec![1; 32]], b"a").expect("two keys");
         assert_eq!(both.verify(key, &old), Ok(token(1)));
-        assert_eq!(
-            keys("a").verify(key, &both.sign(key, &token(1))),
-            Err(TokenError::Forged)
-        );
+        assert_eq!(keys("a").verify(key, &both.sign(key, &token(1))), Err(TokenError::Forged));
         assert!(TokenKeys::new(vec![], b"a").is_none());
         assert!(TokenKeys::new(vec![vec![1; 15]], b"a").is_none());
     }

@@ -99,8 +99,7 @@ impl Version {
         if self.0.len() <= count {
             return;
         }
-        self.0
-            .sort_unstable_by_key(|&(inc, hlc)| (std::cmp::Reverse(hlc), inc));
+        self.0.sort_unstable_by_key(|&(inc, hlc)| (std::cmp::Reverse(hlc), inc));
         self.0.truncate(count);
         self.0.sort_unstable();
     }
@@ -138,11 +137,7 @@ impl TryFrom<Vec<(Inc, Hlc)>> for Version {
 
     fn try_from(entries: Vec<(Inc, Hlc)>) -> Result<Self, Unordered> {
         let ordered = entries.windows(2).all(|pair| pair[0].0 < pair[1].0);
-        if ordered {
-            Ok(Self(entries))
-        } else {
-            Err(Unordered)
-        }
+        if ordered { Ok(Self(entries)) } else { Err(Unordered) }
     }
 }
 
@@ -169,10 +164,7 @@ mod tests {
     use super::*;
 
     fn version(entries: &[(u64, u64)]) -> Version {
-        entries
-            .iter()
-            .map(|&(inc, hlc)| (Inc(inc), Hlc(hlc)))
-            .collect()
+        entries.iter().map(|&(inc, hlc)| (Inc(inc), Hlc(hlc))).collect()
     }
 
     #[test]
@@ -181,10 +173,7 @@ mod tests {
         assert!(both.covers_all(&version(&[(1, 5)])));
         assert!(both.covers_all(&version(&[(2, 7)])));
         assert!(both.covers_all(&Version::new()));
-        assert!(
-            !both.covers_all(&version(&[(1, 6)])),
-            "a newer stamp of 2 does not help 1"
-        );
+        assert!(!both.covers_all(&version(&[(1, 6)])), "a newer stamp of 2 does not help 1");
         assert!(!both.covers_all(&version(&[(3, 1)])));
         assert!(!version(&[(2, 9)]).covers_all(&both));
         assert_eq!(version(&[(2, 9)]).missing_from(&both), version(&[(1, 5)]));
@@ -199,13 +188,7 @@ mod tests {
 
     #[test]
     fn received_entries_must_be_ordered() {
-        assert_eq!(
-            Version::try_from(vec![(Inc(2), Hlc(1)), (Inc(1), Hlc(1))]),
-            Err(Unordered)
-        );
-        assert_eq!(
-            Version::try_from(vec![(Inc(1), Hlc(1)), (Inc(1), Hlc(2))]),
-            Err(Unordered)
-        );
+        assert_eq!(Version::try_from(vec![(Inc(2), Hlc(1)), (Inc(1), Hlc(1))]), Err(Unordered));
+        assert_eq!(Version::try_from(vec![(Inc(1), Hlc(1)), (Inc(1), Hlc(2))]), Err(Unordered));
     }
 }

@@ -48,11 +48,7 @@ impl Node {
             return Some(self.options.inc);
         }
         let able = |owner: &Inc| {
-            if *owner == self.options.inc {
-                self.may_stamp()
-            } else {
-                self.is_reachable(*owner)
-            }
+            if *owner == self.options.inc { self.may_stamp() } else { self.is_reachable(*owner) }
         };
         self.placement.owners(commit.key.slot()).find(able)
     }
@@ -119,18 +115,8 @@ impl Node {
         let own = core.created.inc == self.options.inc;
         let mut session = Session::new(core);
         session.last_access = session.last_access.max(now);
-        let stamp = if own {
-            session.core.created
-        } else {
-            self.clock.stamp(now)
-        };
-        match session.stamp(
-            commit.key,
-            &commit.edits,
-            &commit.at,
-            stamp,
-            &self.options.limits,
-        ) {
+        let stamp = if own { session.core.created } else { self.clock.stamp(now) };
+        match session.stamp(commit.key, &commit.edits, &commit.at, stamp, &self.options.limits) {
             Err(error) => return self.answer(asker, Outcome::Refused(error)),
             Ok(None) => {}
             Ok(Some(delta)) => {
@@ -140,20 +126,9 @@ impl Node {
             }
         }
         self.counters.created += 1;
-        let last = if session.version.covers(stamp) {
-            stamp
-        } else {
-            session.core.created
-        };
+        let last = if session.version.covers(stamp) { stamp } else { session.core.created };
         let delta = session.extract(commit.key, &Version::new());
-        self.write(
-            asker,
-            commit,
-            delta,
-            &Version::new(),
-            Target::Write(last),
-            now,
-        );
+        self.write(asker, commit, delta, &Version::new(), Target::Write(last), now);
     }
 
     fn edit(&mut self, asker: Asker, commit: &Commit, now: Time) {
@@ -166,11 +141,7 @@ impl Node {
         }
         let before = session.version.clone();
         let touch = session.wants_touch(now);
-        let at = if rules.off(Rule::EditsCarryAt) {
-            &before
-        } else {
-            &commit.at
-        };
+        let at = if rules.off(Rule::EditsCarryAt) { &before } else { &commit.at };
         let stamp = self.clock.stamp(now);
         let Some(session) = self.store.session(key) else {
             return;
@@ -205,10 +176,7 @@ impl Node {
             Some(State::Ended(tombstone)) => (Version::new(), *tombstone),
             None => return self.answer(asker, Outcome::Gone),
         };
-        let delta = Delta {
-            key,
-            body: Body::End(tombstone),
-        };
+        let delta = Delta { key, body: Body::End(tombstone) };
         self.write(asker, commit, delta, &before, Target::End, now);
     }
 
@@ -252,12 +220,7 @@ impl Node {
     fn resurrect(&mut self, asker: Asker, commit: &Commit, now: Time) {
         let created = self.clock.stamp(now);
         let hard_deadline = now.plus(3_600_000);
-        let core = Core {
-            created,
-            hard_deadline,
-            idle_ms: 600_000,
-            user: None,
-        };
+        let core = Core { created, hard_deadline, idle_ms: 600_000, user: None };
         let delta = Session::new(core).extract(commit.key, &Version::new());
         self.store.replace(delta, now);
         self.mark_owners(commit.key, &Version::new());
@@ -290,15 +253,10 @@ impl Node {
     pub(super) fn tick_waiters(&mut self, now: Time) {
         let (placement, outbox, me) = (&self.placement, &self.outbox, self.options.inc);
         let hopeless = |key: SessionKey, got: &[Inc]| {
-            placement
-                .owners(key.slot())
-                .filter(|owner| *owner != me)
-                .all(|owner| {
-                    got.contains(&owner)
-                        || !outbox
-                            .peer(owner)
-                            .is_some_and(|peer| peer.can_acknowledge(key.slot()))
-                })
+            placement.owners(key.slot()).filter(|owner| *owner != me).all(|owner| {
+                got.contains(&owner)
+                    || !outbox.peer(owner).is_some_and(|peer| peer.can_acknowledge(key.slot()))
+            })
         };
         let done = self.waiters.expire(now, hopeless);
         self.answer_all(done);
@@ -356,11 +314,7 @@ impl Node {
         };
         outgoing.sent_to(target, now);
         let (deadline, commit) = (outgoing.deadline, outgoing.commit.clone());
-        let message = Message::Forward {
-            request: number,
-            deadline,
-            commit,
-        };
+        let message = Message::Forward { request: number, deadline, commit };
         self.send(target, Lane::Live, message);
     }
 
@@ -414,14 +368,7 @@ impl Node {
                 self.send(from, Lane::Live, Message::Forwarded { request, outcome });
             }
             Known::Full => {
-                self.send(
-                    from,
-                    Lane::Live,
-                    Message::Forwarded {
-                        request,
-                        outcome: None,
-                    },
-                );
+                self.send(from, Lane::Live, Message::Forwarded { request, outcome: None });
             }
             Known::New if deadline <= now || !self.may_stamp() => {
                 self.answer(Asker::Peer(from, request), Outcome::Unavailable);
@@ -447,10 +394,9 @@ fn is_plausible(core: &Core, now: Time) -> bool {
 fn touched(delta: Delta, now: Time) -> Delta {
     let Delta { key, body } = delta;
     let body = match body {
-        Body::Change(change) => Body::Change(Change {
-            last_access: change.last_access.max(now),
-            ..change
-        }),
+        Body::Change(change) => {
+            Body::Change(Change { last_access: change.last_access.max(now), ..change })
+        }
         Body::End(tombstone) => Body::End(tombstone),
     };
     Delta { key, body }

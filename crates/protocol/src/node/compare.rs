@@ -59,10 +59,7 @@ impl Node {
         if entries.len() > LIST_KEYS_MAX || outside {
             return self.breach(from, Violation::TooMuch);
         }
-        let awaited = self
-            .repair
-            .round_mut(from, round)
-            .is_some_and(|r| r.awaits(slot, after));
+        let awaited = self.repair.round_mut(from, round).is_some_and(|r| r.awaits(slot, after));
         if !awaited {
             return;
         }
@@ -93,8 +90,7 @@ impl Node {
             if ended_here && !Digest::is_ended(theirs) {
                 if !self.options.rules.off(Rule::TombPushBack) {
                     self.counters.tombs_pushed += 1;
-                    self.outbox
-                        .mark(from, key, &Version::new(), &mut self.counters);
+                    self.outbox.mark(from, key, &Version::new(), &mut self.counters);
                 }
                 continue;
             }
@@ -171,10 +167,7 @@ impl Node {
         let answer = if root == self.store.root() {
             Message::Same { round }
         } else {
-            Message::Digests {
-                round,
-                slots: self.store.digests(),
-            }
+            Message::Digests { round, slots: self.store.digests() }
         };
         self.send(from, Lane::Bulk, answer);
     }
@@ -187,17 +180,7 @@ impl Node {
         after: Option<SessionKey>,
     ) {
         let (entries, more) = self.store.list(slot, after, LIST_KEYS_MAX);
-        self.send(
-            from,
-            Lane::Bulk,
-            Message::List {
-                round,
-                slot,
-                after,
-                entries,
-                more,
-            },
-        );
+        self.send(from, Lane::Bulk, Message::List { round, slot, after, entries, more });
     }
 
     // Rule B4: what repair may spend is bounded; what it cannot have now is asked for again.

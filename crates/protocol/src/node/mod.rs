@@ -128,11 +128,8 @@ impl Node {
     pub fn new(options: Options, view: View, now: Time) -> Self {
         let slots = Slot::COUNT / options.shards;
         let first = slots * options.shard;
-        let others = view
-            .members
-            .iter()
-            .map(|m| m.name.clone())
-            .filter(|name| *name != options.name);
+        let others =
+            view.members.iter().map(|m| m.name.clone()).filter(|name| *name != options.name);
         let mut node = Self {
             clock: Clock::new(options.inc),
             clock_fault: false,
@@ -149,10 +146,7 @@ impl Node {
             transmits: VecDeque::new(),
             events: VecDeque::new(),
             counters: Counters::default(),
-            view: View {
-                members: Vec::new(),
-                ..view.clone()
-            },
+            view: View { members: Vec::new(), ..view.clone() },
             options,
         };
         node.handle_view(view, now);
@@ -223,10 +217,7 @@ impl Node {
     #[must_use]
     pub fn owns(&self, key: SessionKey) -> bool {
         self.store.holds(key.slot())
-            && self
-                .placement
-                .owners(key.slot())
-                .any(|owner| owner == self.options.inc)
+            && self.placement.owners(key.slot()).any(|owner| owner == self.options.inc)
     }
 
     /// The owners of the slot of `key`, the most preferred first.
@@ -243,12 +234,8 @@ impl Node {
         self.placement = Placement::new(&view, first, slots);
         self.view = view;
         let present: Vec<Inc> = self.view.members.iter().filter_map(|m| m.inc).collect();
-        let gone: Vec<Inc> = self
-            .peers
-            .keys()
-            .copied()
-            .filter(|inc| !present.contains(inc))
-            .collect();
+        let gone: Vec<Inc> =
+            self.peers.keys().copied().filter(|inc| !present.contains(inc)).collect();
         for inc in gone {
             self.peers.remove(&inc);
             self.outbox.remove(inc);
@@ -257,8 +244,7 @@ impl Node {
         for inc in present {
             if inc != self.options.inc && !self.peers.contains_key(&inc) {
                 self.peers.insert(inc, Peer { reachable: false });
-                self.outbox
-                    .add(inc, (first..first + slots).filter_map(Slot::new), now);
+                self.outbox.add(inc, (first..first + slots).filter_map(Slot::new), now);
             }
         }
         self.check_sync(now);
@@ -305,18 +291,10 @@ impl Node {
             Message::Deltas(batch) => self.handle_deltas(from, batch, now),
             Message::Ack { batch, refused } => self.handle_ack(from, batch, refused, now),
             Message::Fetch { request, key } => self.handle_fetch(from, request, key, now),
-            Message::Fetched {
-                request,
-                synced,
-                delta,
-            } => {
+            Message::Fetched { request, synced, delta } => {
                 self.handle_fetched(from, request, synced, delta, now);
             }
-            Message::Forward {
-                request,
-                deadline,
-                commit,
-            } => {
+            Message::Forward { request, deadline, commit } => {
                 self.handle_forward(from, request, deadline, commit, now);
             }
             Message::Forwarded { request, outcome } => {
@@ -328,13 +306,7 @@ impl Node {
             Message::Compare { round, slot, after } => {
                 self.handle_compare(from, round, slot, after);
             }
-            Message::List {
-                round,
-                slot,
-                after,
-                entries,
-                more,
-            } => {
+            Message::List { round, slot, after, entries, more } => {
                 self.handle_list(from, round, (slot, after), &entries, more, now);
             }
             Message::Need { request, wants } => self.handle_need(from, request, wants, now),
@@ -426,13 +398,7 @@ impl Node {
 
     fn address(&self, to: Inc, message: Message) -> Envelope {
         let (epoch, from, shard) = (self.view.epoch, self.options.inc, self.options.shard);
-        Envelope {
-            epoch,
-            from,
-            to,
-            shard,
-            message,
-        }
+        Envelope { epoch, from, to, shard, message }
     }
 
     fn breach(&mut self, peer: Inc, violation: Violation) {
@@ -489,13 +455,8 @@ impl Node {
     fn check_sync(&mut self, now: Time) {
         let (view, peers) = (&self.view, &self.peers);
         let is_silent = |name: &MemberName| {
-            let inc = view
-                .members
-                .iter()
-                .find(|m| m.name == *name)
-                .and_then(|m| m.inc);
-            !inc.and_then(|inc| peers.get(&inc))
-                .is_some_and(|peer| peer.reachable)
+            let inc = view.members.iter().find(|m| m.name == *name).and_then(|m| m.inc);
+            !inc.and_then(|inc| peers.get(&inc)).is_some_and(|peer| peer.reachable)
         };
         if self.sync.check(now, is_silent) {
             self.events.push_back(Event::Synced);

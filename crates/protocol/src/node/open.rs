@@ -38,10 +38,7 @@ impl Node {
             return self.opened(ticket, opened);
         }
         let purpose = Purpose::Open(ticket);
-        self.start_load(
-            Load::new(key, purpose, want, may_expire, now, deadline),
-            now,
-        );
+        self.start_load(Load::new(key, purpose, want, may_expire, now, deadline), now);
     }
 
     /// Amendment 5: what a client has seen happened before what it does next.
@@ -65,10 +62,7 @@ impl Node {
             Some(State::Alive(session)) if session.is_dead(now) => Some(Opened::NotFound),
             Some(State::Alive(session)) => {
                 let good = self.is_synced() && self.covers(session, want) && !session.is_idle(now);
-                good.then(|| Opened::Session {
-                    session: session.clone(),
-                    lost: Version::new(),
-                })
+                good.then(|| Opened::Session { session: session.clone(), lost: Version::new() })
             }
             None => {
                 let nothing_to_ask = may_expire.is_none_or(|time| time < now);
@@ -116,19 +110,9 @@ impl Node {
             return;
         };
         load.widened = load.widened || load.is_quiet() || now.since(load.started) >= LOAD_WIDEN_MS;
-        let asked: Vec<Inc> = targets
-            .into_iter()
-            .filter(|peer| load.ask(*peer, now))
-            .collect();
+        let asked: Vec<Inc> = targets.into_iter().filter(|peer| load.ask(*peer, now)).collect();
         for peer in asked {
-            self.send(
-                peer,
-                Lane::Live,
-                Message::Fetch {
-                    request: number,
-                    key,
-                },
-            );
+            self.send(peer, Lane::Live, Message::Fetch { request: number, key });
         }
     }
 
@@ -138,10 +122,7 @@ impl Node {
         let missing = held.missing_from(&load.want);
         let everybody = load.widened || now.since(load.started) >= LOAD_WIDEN_MS;
         let everybody = everybody && !self.options.rules.off(Rule::AskAll);
-        let idle = self
-            .store
-            .session(load.key)
-            .is_some_and(|session| session.is_idle(now));
+        let idle = self.store.session(load.key).is_some_and(|session| session.is_idle(now));
         let mut primary = true;
         let mut targets = Vec::new();
         for owner in self.placement.owners(load.key.slot()) {
@@ -190,9 +171,7 @@ impl Node {
         let covered = self.covers(session, &load.want);
         let idle = session.is_idle(now);
         if covered && !idle {
-            return Some(Answer::Serve {
-                lost: Version::new(),
-            });
+            return Some(Answer::Serve { lost: Version::new() });
         }
         if !heard_all {
             return None;
@@ -201,11 +180,7 @@ impl Node {
         if lost.iter().any(|(inc, _)| self.view.contains(inc)) {
             return Some(Answer::Final(Opened::Unavailable));
         }
-        Some(if idle {
-            Answer::Expire
-        } else {
-            Answer::Serve { lost }
-        })
+        Some(if idle { Answer::Expire } else { Answer::Serve { lost } })
     }
 
     /// True if every other owner has answered, reachable or not, heard of or not.
@@ -235,10 +210,7 @@ impl Node {
             Answer::Serve { lost } => {
                 self.counters.writes_lost += lost.len() as u64;
                 match self.store.session(load.key) {
-                    Some(session) => Opened::Session {
-                        session: Box::new(session.clone()),
-                        lost,
-                    },
+                    Some(session) => Opened::Session { session: Box::new(session.clone()), lost },
                     None => Opened::NotFound,
                 }
             }
@@ -269,38 +241,17 @@ impl Node {
             return;
         };
         let (before, end) = (session.version.clone(), session.end(reason));
-        self.take(
-            Delta {
-                key,
-                body: Body::End(end),
-            },
-            now,
-        );
+        self.take(Delta { key, body: Body::End(end) }, now);
         self.mark_owners(key, &before);
     }
 
     // --- the side that is asked ---
 
     pub(super) fn handle_fetch(&mut self, from: Inc, request: u64, key: SessionKey, now: Time) {
-        let dead = self
-            .store
-            .session(key)
-            .is_some_and(|session| session.is_dead(now));
-        let delta = if dead {
-            None
-        } else {
-            self.store.extract(key, &Version::new())
-        };
+        let dead = self.store.session(key).is_some_and(|session| session.is_dead(now));
+        let delta = if dead { None } else { self.store.extract(key, &Version::new()) };
         let synced = self.is_synced();
-        self.send(
-            from,
-            Lane::Live,
-            Message::Fetched {
-                request,
-                synced,
-                delta,
-            },
-        );
+        self.send(from, Lane::Live, Message::Fetched { request, synced, delta });
     }
 
     pub(super) fn handle_fetched(

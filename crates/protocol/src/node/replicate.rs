@@ -13,10 +13,7 @@ impl Node {
     /// Every other owner lacks what was just written onto `before`.
     // Rule B2: only the stamper marks; whoever merges a delta does not pass it on.
     pub(super) fn mark_owners(&mut self, key: SessionKey, before: &Version) {
-        let owners = self
-            .placement
-            .owners(key.slot())
-            .filter(|inc| *inc != self.options.inc);
+        let owners = self.placement.owners(key.slot()).filter(|inc| *inc != self.options.inc);
         for owner in owners {
             self.outbox.mark(owner, key, before, &mut self.counters);
         }
@@ -24,16 +21,10 @@ impl Node {
 
     pub(super) fn poll_batch(&mut self, now: Time) -> Option<Transmit> {
         for peer in self.peers.keys() {
-            let batch = self
-                .outbox
-                .next_batch(*peer, &self.store, now, &mut self.counters);
+            let batch = self.outbox.next_batch(*peer, &self.store, now, &mut self.counters);
             if let Some(batch) = batch {
                 let envelope = self.address(*peer, Message::Deltas(batch));
-                return Some(Transmit {
-                    to: *peer,
-                    lane: Lane::Live,
-                    envelope,
-                });
+                return Some(Transmit { to: *peer, lane: Lane::Live, envelope });
             }
         }
         None
@@ -62,14 +53,7 @@ impl Node {
             };
             refused.push((key, refusal));
         }
-        self.send(
-            from,
-            Lane::Live,
-            Message::Ack {
-                batch: batch.number,
-                refused,
-            },
-        );
+        self.send(from, Lane::Live, Message::Ack { batch: batch.number, refused });
     }
 
     pub(super) fn handle_ack(
@@ -102,10 +86,7 @@ impl Node {
             Refusal::Dead => outbox.clear(key),
             Refusal::Tomb(tombstone) => {
                 outbox.clear(key);
-                let delta = Delta {
-                    key,
-                    body: Body::End(tombstone),
-                };
+                let delta = Delta { key, body: Body::End(tombstone) };
                 if self.accepts(from, &delta, now) {
                     self.take(delta, now);
                 }
