@@ -18,9 +18,7 @@ fn covered(session: &Session, cuts: &[Option<u64>]) -> Version {
         2 => (inc, Hlc(hlc.0 - 1)),
         _ => (inc, Hlc::at(hlc.time().minus(1))),
     };
-    entries
-        .filter_map(|(entry, cut)| cut.map(|by| lowered(entry, by)))
-        .collect()
+    entries.filter_map(|(entry, cut)| cut.map(|by| lowered(entry, by))).collect()
 }
 
 fn join(a: &Session, b: &Session) -> Session {

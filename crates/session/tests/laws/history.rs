@@ -10,7 +10,7 @@ use session::{
 
 /// Cases of each law per one of `PROPTEST_CASES`, which is 256 unless set: as many as keep the
 /// whole file below ten seconds.
-pub(crate) const ROUNDS: u32 = 20;
+pub(crate) const ROUNDS: u32 = 80;
 
 pub(crate) const KEY: SessionKey = SessionKey([7; 16]);
 
@@ -36,12 +36,7 @@ pub(crate) fn config() -> ProptestConfig {
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
     /// A request that opened the session `lag` states ago commits, and its delta goes to all.
-    Commit {
-        writer: usize,
-        edits: Vec<Edit>,
-        lag: usize,
-        wait_ms: u64,
-    },
+    Commit { writer: usize, edits: Vec<Edit>, lag: usize, wait_ms: u64 },
     /// A request only uses the session.
     Touch { writer: usize },
     /// A message arrives; if `again`, it will arrive once more.
@@ -145,11 +140,11 @@ pub(crate) struct History {
 impl History {
     /// Lives through `steps`, from the creation of the session.
     pub(crate) fn of(steps: &[Step]) -> Self {
-        Self::under(core(1), steps)
+        Self::under(&core(1), steps)
     }
 
     /// The same for a session of that core.
-    pub(crate) fn under(core: Core, steps: &[Step]) -> Self {
+    pub(crate) fn under(core: &Core, steps: &[Step]) -> Self {
         let mut run = Run::new(core);
         for step in steps {
             run.step(step);
@@ -157,12 +152,7 @@ impl History {
         let copies = run.copies.iter().map(|copy| copy.session().clone());
         let copies = copies.collect();
         let states = run.copies.into_iter().flat_map(|copy| copy.past).collect();
-        Self {
-            states,
-            commits: run.commits,
-            deliveries: run.deliveries,
-            copies,
-        }
+        Self { states, commits: run.commits, deliveries: run.deliveries, copies }
     }
 
     /// One of the states, whatever the number.
@@ -202,7 +192,7 @@ struct Run {
 }
 
 impl Run {
-    fn new(core: Core) -> Self {
+    fn new(core: &Core) -> Self {
         let copy = |writer: usize| Copy {
             past: vec![Session::new(core.clone())],
             clock: Clock::new(Inc(writer as u64 + 1)),
@@ -219,12 +209,7 @@ impl Run {
 
     fn step(&mut self, step: &Step) {
         match step {
-            Step::Commit {
-                writer,
-                edits,
-                lag,
-                wait_ms,
-            } => {
+            Step::Commit { writer, edits, lag, wait_ms } => {
                 self.now = self.now.plus(*wait_ms);
                 self.commit(*writer, edits, *lag);
             }
@@ -254,13 +239,7 @@ impl Run {
         let result = before
             .stamp(KEY, &edits, &at, stamp, &LIMITS_DEFAULT)
             .map(|delta| delta.map(change_of));
-        self.commits.push(Commit {
-            before,
-            at,
-            stamp,
-            edits,
-            result: result.clone(),
-        });
+        self.commits.push(Commit { before, at, stamp, edits, result: result.clone() });
         if let Ok(Some(change)) = result {
             self.spread(writer, &change);
         }

@@ -3,9 +3,10 @@
 //! Each law runs `PROPTEST_CASES` times [`history::ROUNDS`] cases; a failure prints the shortest
 //! history that shows it.
 
+mod commits;
 mod copies;
 mod deltas;
 mod history;
 mod oracle;
-
+mod refusals;
 mod states;

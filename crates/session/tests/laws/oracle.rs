@@ -70,11 +70,9 @@ impl Oracle {
         for edit in &commit.edits {
             match self.effect(edit, commit, &version) {
                 Ok(None) => {}
-                Ok(Some(effect)) => self.log.push(Write {
-                    stamp: commit.stamp,
-                    name: edit.name().clone(),
-                    effect,
-                }),
+                Ok(Some(effect)) => {
+                    self.log.push(Write { stamp: commit.stamp, name: edit.name().clone(), effect });
+                }
                 Err(error) => {
                     self.log.truncate(start);
                     return Err(error);
@@ -98,14 +96,8 @@ impl Oracle {
         let (before, _) = self.look(name, &commit.before.version);
         let check = |wanted: Kind| {
             let is = shown.kind();
-            let error = EditError::Kind {
-                name: name.clone(),
-                is,
-                wanted,
-            };
-            (is == Kind::Absent || is == wanted)
-                .then_some(())
-                .ok_or(error)
+            let error = EditError::Kind { name: name.clone(), is, wanted };
+            (is == Kind::Absent || is == wanted).then_some(()).ok_or(error)
         };
         Ok(match edit {
             Edit::SetIf { expected, .. } if *expected != before => {
@@ -153,11 +145,8 @@ impl Oracle {
             .max_by_key(|&at| writes[at].stamp);
         let since = last.map(|at| writes[at].stamp);
         let later = &writes[last.map_or(0, |at| at + 1)..];
-        let live: Vec<&Write> = later
-            .iter()
-            .copied()
-            .filter(|write| write.effect.builds_on(since))
-            .collect();
+        let live: Vec<&Write> =
+            later.iter().copied().filter(|write| write.effect.builds_on(since)).collect();
         let base = last.map_or(&Shown::Absent, |at| writes[at].effect.replacement());
         (since, content(base, &live))
     }
@@ -194,11 +183,7 @@ fn content(base: &Shown, live: &[&Write]) -> Shown {
             Effect::Replace(_) | Effect::Insert(..) | Effect::Withdraw(..) => None,
         })
         .collect();
-    if amounts.is_empty() {
-        base.clone()
-    } else {
-        Shown::Counter(amounts.iter().sum())
-    }
+    if amounts.is_empty() { base.clone() } else { Shown::Counter(amounts.iter().sum()) }
 }
 
 fn elements(live: &[&Write]) -> Vec<Value> {

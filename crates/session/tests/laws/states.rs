@@ -37,7 +37,7 @@ fn triple() -> impl Strategy<Value = (Vec<Step>, Vec<Step>, [Pick; 3])> {
 
 fn states(ours: &[Step], theirs: &[Step], picks: [Pick; 3]) -> [State; 3] {
     let ours = History::of(ours);
-    let theirs = History::under(core(2), theirs);
+    let theirs = History::under(&core(2), theirs);
     picks.map(|pick| match pick {
         Pick::Ours(number) => alive(ours.state(number)),
         Pick::Theirs(number) => alive(theirs.state(number)),
