@@ -87,7 +87,8 @@ pub struct Counters {
     pub frames_refused: u64,
     /// Per lane, in the order of [`Lane::ALL`].
     pub lanes: [LaneCounters; 3],
-    /// Frames accepted for sending that were not sent because the link ended.
+    /// Frames accepted for sending that were not handed to the connection because the link
+    /// ended. Of those that were, the last ones may be lost as well.
     pub frames_lost: u64,
     /// Links that came up.
     pub links_up: u64,

@@ -24,7 +24,7 @@ use crate::name::{ClusterName, NodeName};
 use crate::pair::{Pair, Peer, PeerState, Phase};
 use crate::socket::{self, CountingSocket};
 use crate::tls::Settings;
-use crate::{accept, random, reload, subject};
+use crate::{accept, frame, random, reload, subject};
 
 /// How often the certificate files are looked at, unless configured otherwise.
 pub const RELOAD_INTERVAL_DEFAULT: Duration = Duration::from_secs(30);
@@ -111,11 +111,13 @@ pub(crate) struct Shared {
 }
 
 impl Endpoint {
-    /// Binds the socket and begins to link with the peers. Must be called within a tokio
-    /// runtime with time and I/O enabled.
+    /// Binds the socket and begins to link with the peers.
     ///
     /// # Errors
     /// Each [`StartError`] names the problem and the remedy.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime with time and I/O enabled.
     pub fn start(config: EndpointConfig) -> Result<(Self, Events), StartError> {
         if config.hello.len() > HELLO_BYTES_MAX {
             return Err(StartError::Hello { bytes: config.hello.len() });
@@ -161,7 +163,7 @@ impl Endpoint {
     /// See [`SendError`]; the frame is not sent. An accepted frame can still be lost if the link
     /// ends.
     pub fn try_send(&self, peer: &NodeName, lane: Lane, frame: Bytes) -> Result<(), SendError> {
-        if frame.len() > self.shared.limits.frame_bytes_max {
+        if frame.len() > self.shared.limits.frame_bytes_max || frame::header(&frame).is_none() {
             return Err(SendError::TooLarge);
         }
         let link = {
@@ -236,7 +238,11 @@ impl Endpoint {
     /// [`Events::next`] then gives what had arrived, and after it `None`, without `Down` events.
     pub async fn shutdown(&self, deadline: Duration) {
         let until = Instant::now() + deadline;
-        let pairs = self.shared.stop(Some(until));
+        let Some(pairs) = self.shared.stop(Some(until)) else {
+            // Somebody else is at it, and must not be disturbed.
+            let _ = timeout_at(until.into(), self.shared.endpoint.wait_idle()).await;
+            return;
+        };
         for mut pair in pairs {
             if timeout_at(until.into(), &mut pair).await.is_err() {
                 pair.abort();
@@ -249,7 +255,8 @@ impl Endpoint {
 
 impl Events {
     /// The next event; waits for it. `None`: the endpoint has stopped, by
-    /// [`Endpoint::shutdown`], or because it failed, which is logged.
+    /// [`Endpoint::shutdown`], or because it failed, which is logged. A call that is dropped
+    /// before it is done takes nothing.
     ///
     /// While events are not taken, the peers' streams are read no further than the inbox of each
     /// lane allows. Nothing is dropped.
@@ -365,15 +372,15 @@ impl Shared {
         })
     }
 
-    /// Begins to stop. Returns the tasks that are still at it.
-    fn stop(&self, flush_until: Option<Instant>) -> Vec<JoinHandle<()>> {
+    /// Begins to stop. Returns the tasks that are still at it; `None` if it had begun before.
+    fn stop(&self, flush_until: Option<Instant>) -> Option<Vec<JoinHandle<()>>> {
         self.stopping.send_replace(true);
-        let pairs = self.pairs.lock().take();
+        let pairs = self.pairs.lock().take()?;
         for peer in self.peers.read().values() {
             let reason = DownReason::Stopped;
             peer.phase.send_replace(Phase::Ended { reason, flush_until });
         }
-        pairs.map(|pairs| pairs.into_values().collect()).unwrap_or_default()
+        Some(pairs.into_values().collect())
     }
 
     fn close(&self) {
@@ -404,7 +411,7 @@ struct Guard(Arc<Shared>);
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        for pair in self.0.stop(None) {
+        for pair in self.0.stop(None).unwrap_or_default() {
             pair.abort();
         }
         self.0.close();

@@ -15,6 +15,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use thiserror::Error;
 
 use crate::error::AttemptError;
+use crate::frame::{Decoder, HEADER_BYTES};
 use crate::identity::provider;
 use crate::issue::CertAndKey;
 use crate::lane::{self, Lane};
@@ -150,6 +151,29 @@ impl HostileLink {
 
 async fn answer(connection: &HostileConnection) -> Result<RecvStream, AttemptError> {
     Preface::receive(&connection.connection).await.map(|(_, stream, _)| stream)
+}
+
+/// Decodes any bytes as a lane would, cut into pieces by themselves: for fuzzing. Panics if more
+/// comes out than went in, or if a frame is longer than the limit.
+pub fn decode_any(bytes: &[u8], frame_bytes_max: usize) {
+    let mut decoder = Decoder::new(frame_bytes_max);
+    let (mut rest, mut decoded_bytes) = (bytes, 0);
+    while let Some(&first) = rest.first() {
+        let (piece, after) = rest.split_at(rest.len().min(usize::from(first) + 1));
+        rest = after;
+        let mut piece = Bytes::copy_from_slice(piece);
+        loop {
+            match decoder.decode(&mut piece) {
+                Ok(Some(frame)) => {
+                    assert!(frame.len() <= frame_bytes_max);
+                    decoded_bytes += HEADER_BYTES + frame.len();
+                }
+                Ok(None) => break,
+                Err(_) => return,
+            }
+        }
+    }
+    assert!(decoded_bytes <= bytes.len());
 }
 
 /// The first bytes on the control stream of a link, by the rules.

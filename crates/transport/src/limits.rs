@@ -60,7 +60,7 @@ pub(crate) const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(60);
 /// Bounds that a configuration may change. The defaults are those of the protocol.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Longest frame, in bytes, sent or received.
+    /// Longest frame, in bytes, sent or received; at most 4 GiB - 1 by the format.
     pub frame_bytes_max: usize,
     /// Bytes waiting to be sent, per peer and lane. A frame always fits into an empty queue.
     pub lane_queue_bytes_max: usize,
@@ -73,7 +73,8 @@ pub struct Limits {
     pub handshakes_before_retry: usize,
     /// Connections at once, of all peers; more are refused.
     pub connections_max: usize,
-    /// Silence after which a control connection is given up.
+    /// Silence after which a control connection is given up, on both sides; the setting of the
+    /// node that dialed holds.
     pub control_idle_timeout: Duration,
     /// Silence after which a data connection is given up.
     pub data_idle_timeout: Duration,
@@ -85,7 +86,9 @@ pub struct Limits {
     pub backoff_min: Duration,
     /// See `backoff_min`.
     pub backoff_max: Duration,
-    /// Age at which a link is replaced, so that no connection outlives its certificate by more.
+    /// Greatest age of a link, so that no connection outlives its certificate by more. It is
+    /// replaced at a random age between half of this and all of it, so that not all links of a
+    /// cluster are replaced at once.
     pub connection_age_max: Duration,
 }
 

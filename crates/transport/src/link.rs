@@ -20,6 +20,9 @@ use crate::limits::Limits;
 use crate::name::NodeName;
 use crate::random;
 
+/// Time for sending what waits when a link has reached its greatest age.
+const AGED_FLUSH: Duration = Duration::from_secs(1);
+
 /// What others may do with a link that stands.
 #[derive(Debug)]
 pub(crate) struct Link {
@@ -129,7 +132,8 @@ impl Standing {
             start_readers(&link, control.1, live.1, &inboxes, limits.frame_bytes_max, &meters);
 
         let age_max = random::jitter(limits.connection_age_max);
-        let End { reason, flush_until } = wait_for_end(&link, &mut readers, age_max).await;
+        let end = wait_for_end(&link, &mut readers, &mut writers, age_max).await;
+        let End { reason, flush_until } = end;
         if matches!(reason, DownReason::Violation(_)) {
             count(&meters.frames_refused);
         }
@@ -139,7 +143,8 @@ impl Standing {
             flush(&link, &mut writers, until).await;
         }
         link.close(&reason);
-        writers.shutdown().await;
+        // Without a connection they end at once, and count what they did not send.
+        join(&mut writers).await;
         meters.lost(link.queues.iter().map(|queue| queue.discard()).sum());
         count(&meters.links_down);
         tracing::info!(%peer, "link is down: {reason}");
@@ -212,7 +217,12 @@ async fn read_last(connection: Connection, read: impl Future<Output = ReadEnd>) 
     }
 }
 
-async fn wait_for_end(link: &Link, readers: &mut JoinSet<ReadEnd>, age_max: Duration) -> End {
+async fn wait_for_end(
+    link: &Link,
+    readers: &mut JoinSet<ReadEnd>,
+    writers: &mut JoinSet<()>,
+    age_max: Duration,
+) -> End {
     let mut asked = link.end.subscribe();
     let mut asked = pin!(asked.wait_for(Option::is_some));
     let mut aged = pin!(sleep_until((Instant::now() + age_max).into()));
@@ -225,26 +235,25 @@ async fn wait_for_end(link: &Link, readers: &mut JoinSet<ReadEnd>, age_max: Dura
             },
             error = link.control.closed() => return unasked(DownReason::of(&error)),
             error = link.data.closed() => return unasked(DownReason::of(&error)),
-            () = &mut aged => return unasked(DownReason::Aged),
+            () = &mut aged => {
+                let flush_until = Some(Instant::now() + AGED_FLUSH);
+                return End { reason: DownReason::Aged, flush_until };
+            }
             Some(end) = readers.join_next() => match joined(end) {
                 Some(ReadEnd::Violation(violation)) => {
                     return unasked(DownReason::Violation(violation));
                 }
                 Some(ReadEnd::Finished | ReadEnd::Lost) | None => {}
             },
+            Some(end) = writers.join_next() => drop(joined(end)),
         }
     }
 }
 
 /// Waits until the peer has received what was accepted for sending.
 async fn flush(link: &Link, writers: &mut JoinSet<()>, until: Instant) {
-    let written = async {
-        while let Some(end) = writers.join_next().await {
-            joined(end);
-        }
-    };
     tokio::select! {
-        _ = timeout_at(until.into(), written) => {}
+        _ = timeout_at(until.into(), join(writers)) => {}
         _ = link.control.closed() => {}
         _ = link.data.closed() => {}
     }
@@ -264,13 +273,18 @@ async fn drain(reason: &DownReason, readers: &mut JoinSet<ReadEnd>, inboxes: &[L
         | DownReason::PeerClosed(_)
         | DownReason::Aged
         | DownReason::Stopped => {
-            while let Some(end) = readers.join_next().await {
-                joined(end);
-            }
+            join(readers).await;
         }
     }
     for inbox in inboxes {
         inbox.taken().await;
+    }
+}
+
+/// Waits for all tasks of a set.
+async fn join<T: 'static>(tasks: &mut JoinSet<T>) {
+    while let Some(end) = tasks.join_next().await {
+        joined(end);
     }
 }
 

@@ -186,6 +186,28 @@ async fn a_graceful_stop_delivers_all_that_was_accepted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_graceful_stop_does_not_wait_longer_than_its_deadline() {
+    let cluster = Cluster::new("c1");
+    // `b` takes nothing, so not all can be delivered.
+    let (a, b) = cluster.pair().await;
+    let accepted = fill(&a, &b, Lane::Bulk);
+    let stop = a.endpoint.shutdown(Duration::from_millis(100));
+    tokio::time::timeout(PATIENCE, stop).await.unwrap();
+    let lost = a.endpoint.counters().frames_lost;
+    assert!(lost > 0 && lost < accepted, "{lost} of {accepted} lost");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_endpoint_that_is_dropped_stops_and_frees_its_port() {
+    let cluster = Cluster::new("c1");
+    let (a, mut b) = cluster.pair().await;
+    let address = a.endpoint.local_addr();
+    drop(a);
+    assert_eq!(b.down().await, DownReason::PeerStopped);
+    until(|| std::net::UdpSocket::bind(address).is_ok()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_peer_that_is_disconnected_comes_back() {
     let cluster = Cluster::new("c1");
     let (mut a, mut b) = cluster.pair().await;

@@ -91,10 +91,13 @@ fn a_restarted_peer_that_dials_takes_the_place_of_its_former_self() {
 fn a_crashed_peer_is_noticed_by_its_silence() {
     let cluster = Cluster::new("c1");
     let (stays, crashes) = (runtime(), runtime());
-    let mut config = cluster.config("n1");
-    config.limits.control_idle_timeout = Duration::from_millis(300);
-    let mut a = stays.block_on(async { Node::start(config) });
-    let mut b = crashes.block_on(async { cluster.start("n2") });
+    let start = |name| {
+        let mut config = cluster.config(name);
+        config.limits.control_idle_timeout = Duration::from_millis(300);
+        Node::start(config)
+    };
+    let mut a = stays.block_on(async { start("n1") });
+    let mut b = crashes.block_on(async { start("n2") });
     introduce(&a, &b);
     stays.block_on(a.up());
     crashes.block_on(b.up());

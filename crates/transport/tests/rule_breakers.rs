@@ -10,9 +10,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use support::{Cluster, Node, PATIENCE, node_name};
 use tokio::time::timeout;
-use transport::hostile::{HostileConnection, HostileLink, preface};
+use transport::hostile::{HostileConnection, HostileLink, decode_any, preface};
 use transport::issue::{CertAndKey, Validity};
-use transport::{DownReason, EndpointConfig, FrameViolation, Lane, PeerAddress, Refusal};
+use transport::{DownReason, EndpointConfig, FrameViolation, Lane, Limits, PeerAddress, Refusal};
 
 /// A node, and the genuine certificate of its only peer.
 fn node_and_peer(cluster: &Cluster) -> (Node, CertAndKey) {
@@ -132,4 +132,51 @@ async fn halves_without_their_other_half_are_few_and_end() {
         timeout(PATIENCE, connection.closed()).await.unwrap();
     }
     assert_eq!(node.endpoint.counters().links_up, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_process_of_a_peer_takes_the_place_of_the_old_one() {
+    let cluster = Cluster::new("c1");
+    let (mut node, peer) = node_and_peer(&cluster);
+    let old = establish(&mut node, &peer).await;
+    let at = node.endpoint.local_addr();
+    let new = tokio::spawn(async move {
+        HostileLink::establish(at, &peer, Bytes::from("a later start")).await.unwrap()
+    });
+    assert_eq!(node.down().await, DownReason::Superseded);
+    assert_eq!(node.up().await, "a later start");
+    assert!(old.data.closed().await.contains("newer link"));
+    let _new = new.await.unwrap();
+    assert!(node.endpoint.status()[0].up);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_connections_than_the_limit_are_refused() {
+    let cluster = Cluster::new("c1");
+    let limits: [fn(&mut Limits); 2] =
+        [|limits| limits.connections_max = 0, |limits| limits.handshakes_max = 0];
+    for set in limits {
+        let mut config = cluster.config("n1");
+        set(&mut config.limits);
+        let (node, peer) = start(config, &cluster);
+        HostileConnection::connect(node.endpoint.local_addr(), Some(&peer)).await.unwrap_err();
+        assert_eq!(node.endpoint.counters().refused(Refusal::Busy), 1);
+    }
+}
+
+#[test]
+fn any_bytes_on_a_lane_are_decoded_or_refused() {
+    let mut random = 2_463_534_242_u32;
+    for _ in 0..20_000 {
+        let bytes: Vec<u8> = (0..64)
+            .map(|_| {
+                random ^= random << 13;
+                random ^= random >> 17;
+                random ^= random << 5;
+                // Many small numbers, so that lengths are often within the limit.
+                if random & 1 == 0 { 0 } else { (random >> 8) as u8 % 16 }
+            })
+            .collect();
+        decode_any(&bytes, 1024);
+    }
 }
