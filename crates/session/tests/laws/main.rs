@@ -1,7 +1,7 @@
 //! The laws of sessions as values: what holds for every history of writers, messages and losses.
 //!
-//! Each law runs `PROPTEST_CASES` times [`history::ROUNDS`] cases; a failure prints the shortest
-//! history that shows it.
+//! `PROPTEST_CASES` sets the number of histories per law; a failure prints the shortest one that
+//! shows it.
 
 mod commits;
 mod copies;
