@@ -114,3 +114,34 @@ impl Attribute {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Hlc, Inc};
+
+    /// Tests rule A2: the later replacement wins, whatever the kinds; at equal ones the kind does.
+    #[test]
+    fn the_later_replacement_wins_and_then_the_greater_kind() {
+        let since = |hlc| Some(Stamp { hlc: Hlc(hlc), inc: Inc(1) });
+        // Each is above those before it.
+        let ascending = [
+            Attribute { since: None, content: Content::Counter(Counter::default()) },
+            Attribute { since: None, content: Content::Set(Set::default()) },
+            Attribute { since: since(1), content: Content::Absent },
+            Attribute { since: since(1), content: Content::Counter(Counter::default()) },
+            Attribute { since: since(1), content: Content::Set(Set::default()) },
+            Attribute { since: since(1), content: Content::Register("text".into()) },
+            Attribute { since: since(2), content: Content::Absent },
+        ];
+        let none = Version::new();
+        for (at, low) in ascending.iter().enumerate() {
+            for high in &ascending[at..] {
+                for (mut one, other) in [(low.clone(), high), (high.clone(), low)] {
+                    one.join(other, &none, &none);
+                    assert_eq!(one, *high);
+                }
+            }
+        }
+    }
+}

@@ -76,3 +76,54 @@ impl TryFrom<Vec<(Inc, Tally)>> for Counter {
         if ordered { Ok(Self(entries)) } else { Err(Unordered) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stamp(hlc: u64, inc: u64) -> Stamp {
+        Stamp { hlc: Hlc(hlc), inc: Inc(inc) }
+    }
+
+    fn counted(amounts: &[(u64, u64, i64)]) -> Counter {
+        amounts.iter().fold(Counter::default(), |counter, &(hlc, inc, amount)| {
+            counter.with(stamp(hlc, inc), amount).expect("in range")
+        })
+    }
+
+    #[test]
+    fn additions_and_subtractions_of_all_writers_count() {
+        assert_eq!(counted(&[(1, 1, 5), (2, 2, -7), (3, 1, -1), (3, 1, 2)]).value(), -1);
+        assert_eq!(counted(&[(1, 1, i64::MIN), (2, 2, i64::MAX)]).value(), -1);
+    }
+
+    /// The value is held within its type; the sums behind it stay exact.
+    #[test]
+    fn a_value_beyond_its_type_is_its_nearest_and_comes_back() {
+        let high = counted(&[(1, 1, i64::MAX), (2, 1, 9)]);
+        assert_eq!(high.value(), i64::MAX);
+        assert_eq!(high.with(stamp(3, 2), -10).expect("in range").value(), i64::MAX - 1);
+        assert_eq!(counted(&[(1, 1, i64::MIN), (2, 2, -9)]).value(), i64::MIN);
+    }
+
+    #[test]
+    fn a_sum_that_would_overflow_is_refused() {
+        let full = counted(&[(1, 1, i64::MAX), (2, 1, i64::MAX), (3, 1, 1)]);
+        assert_eq!(full.with(stamp(4, 1), 1), None);
+        assert!(full.with(stamp(4, 1), -1).is_some(), "the other sum has room");
+        assert!(full.with(stamp(4, 2), 1).is_some(), "and the other writer");
+    }
+
+    /// Tests rule A2: of one writer's tallies the later includes the earlier.
+    #[test]
+    fn joining_counts_nothing_twice() {
+        let early = counted(&[(1, 1, 5)]);
+        let mut late = counted(&[(1, 1, 5), (2, 1, 5), (3, 2, 1)]);
+        let before = late.clone();
+        late.join(&early);
+        assert_eq!(late, before);
+        let mut joined = early;
+        joined.join(&late);
+        assert_eq!(joined.value(), 11);
+    }
+}

@@ -143,3 +143,69 @@ impl Set {
         elements + self.changed.size_bytes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Hlc, Inc};
+
+    fn stamp(hlc: u64, inc: u64) -> Stamp {
+        Stamp { hlc: Hlc(hlc), inc: Inc(inc) }
+    }
+
+    fn version(stamps: &[Stamp]) -> Version {
+        stamps.iter().map(|stamp| (stamp.inc, stamp.hlc)).collect()
+    }
+
+    #[test]
+    fn elements_are_there_once_in_the_order_of_their_bytes() {
+        let mut set = Set::default();
+        for (hlc, element) in [(1, "b"), (2, "a"), (3, "b")] {
+            set.insert(&element.into(), stamp(hlc, 1), &version(&[stamp(hlc - 1, 1)]));
+        }
+        assert!(set.iter().eq([&Value::from("a"), &Value::from("b")]));
+        assert!(set.contains(&"a".into()) && !set.contains(&"c".into()));
+    }
+
+    /// Tests rule A3.
+    #[test]
+    fn a_removal_takes_what_was_seen_and_says_so() {
+        let (x, seen, unseen, own) = ("x".into(), stamp(1, 1), stamp(2, 2), stamp(3, 3));
+        let mut set = Set::default();
+        set.insert(&x, seen, &Version::new());
+        set.insert(&x, unseen, &Version::new());
+        assert!(set.remove(&x, own, &version(&[seen])));
+        assert!(set.contains(&x));
+        assert!(!set.remove(&x, own, &version(&[seen])), "nothing is left to take");
+        assert!(set.remove(&x, own, &version(&[unseen])));
+        assert!(!set.contains(&x));
+        assert!(!set.remove(&x, own, &version(&[unseen])));
+        assert!(set.is_covered_by(&version(&[seen, unseen, own])));
+        assert!(!set.is_covered_by(&version(&[seen, unseen])), "a removal is a change");
+    }
+
+    /// Additions that were seen leave no trace, so that a set does not grow with its writes.
+    #[test]
+    fn an_addition_supersedes_what_was_seen() {
+        let (x, mut set, mut seen) = ("x".into(), Set::default(), Version::new());
+        for hlc in 1..100 {
+            set.insert(&x, stamp(hlc, hlc % 2), &seen);
+            seen.insert(stamp(hlc, hlc % 2));
+        }
+        assert_eq!(set.elements[0].1, [stamp(99, 1)]);
+    }
+
+    /// Tests rule A2: what one side lacks though it has seen it, it has removed.
+    #[test]
+    fn joining_keeps_what_the_other_has_not_seen() {
+        let (added, removed, fresh) = (stamp(1, 1), stamp(2, 2), stamp(3, 1));
+        let mut here = Set::default();
+        here.insert(&"old".into(), added, &Version::new());
+        let mut there = here.clone();
+        there.remove(&"old".into(), removed, &version(&[added]));
+        here.insert(&"new".into(), fresh, &version(&[added]));
+        here.join(&there, &version(&[fresh]), &version(&[added, removed]));
+        assert!(here.iter().eq([&Value::from("new")]));
+        assert!(here.is_well_formed());
+    }
+}

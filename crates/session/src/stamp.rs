@@ -55,3 +55,27 @@ impl fmt::Debug for Stamp {
         write!(f, "{:?}@{:?}", self.hlc, self.inc)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Tests rule H1.
+    #[test]
+    fn stamps_are_ordered_by_time_then_counter_then_writer() {
+        let stamp = |ms, counter: u64, inc| Stamp {
+            hlc: Hlc(Hlc::at(Time(ms)).0 + counter),
+            inc: Inc(inc),
+        };
+        let ascending = [stamp(1, 0, 9), stamp(1, 1, 1), stamp(1, 1, 2), stamp(2, 0, 1)];
+        assert!(ascending.is_sorted_by(|a, b| a < b));
+    }
+
+    #[test]
+    fn a_time_beyond_48_bits_is_the_last_and_not_an_early_one() {
+        let last = Time(u64::MAX >> 16);
+        assert_eq!(Hlc::at(last).time(), last);
+        assert_eq!(Hlc::at(last.plus(1)), Hlc::at(last));
+        assert_eq!(Hlc(u64::MAX).next(), Hlc(u64::MAX));
+    }
+}

@@ -228,3 +228,41 @@ impl Session {
         self.version.join(theirs);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Hlc, Inc};
+
+    /// Which of two sessions under one key met the tombstone first must not show.
+    #[test]
+    fn a_tombstone_next_to_a_conflict_keeps_its_own_reason() {
+        let core = |writer, deadline| Core {
+            created: Stamp { hlc: Hlc(1), inc: Inc(writer) },
+            hard_deadline: Time(deadline),
+            idle_ms: 1,
+            user: None,
+        };
+        let alive = |core| State::Alive(Box::new(Session::new(core)));
+        let (a, b) = (alive(core(1, 10)), alive(core(2, 30)));
+        let end = State::Ended(Tombstone { deadline: Time(20), reason: EndReason::Logout });
+        let expected = State::Ended(Tombstone { deadline: Time(30), reason: EndReason::Logout });
+        assert_eq!(a.clone().join(b.clone()).join(end.clone()), expected);
+        assert_eq!(a.clone().join(b.clone().join(end)), expected);
+        let conflict = Tombstone { deadline: Time(30), reason: EndReason::Conflict };
+        assert_eq!(a.join(b), State::Ended(conflict));
+    }
+
+    #[test]
+    fn a_removed_attribute_is_held_and_not_present() {
+        let created = Stamp { hlc: Hlc(1), inc: Inc(1) };
+        let hard_deadline = Time(10);
+        let mut session = Session::new(Core { created, hard_deadline, idle_ms: 1, user: None });
+        let name = Name::new("a").expect("short");
+        let removed = Attribute { since: Some(created), content: Content::Absent };
+        session.attributes.insert(name.clone(), removed);
+        assert_eq!(session.present().count(), 0);
+        assert_eq!(session.content(&name), &Content::Absent);
+        assert_eq!(session.content(&Name::new("b").expect("short")), &Content::Absent);
+    }
+}
