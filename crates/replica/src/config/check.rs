@@ -1,0 +1,350 @@
+//! From what is written to what is meant: bounds and combinations. All problems are collected.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::num::NonZeroU16;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use humantime_serde::re::humantime::format_duration;
+use protocol::{Ack, Copies};
+use session::{ABSOLUTE_TIMEOUT_MS_MAX, ATTRIBUTES_MAX, SESSION_BYTES_MAX, TOKEN_ENTRIES_MAX};
+use transport::{ClusterName, NodeName, TlsPaths};
+
+use super::error::{Fault, Place, Problem};
+use super::raw;
+use super::section::{ClusterSection, NodeSection, ReplicationSection, SessionSection};
+use super::source::Layers;
+use super::units::{Address, AddressError, ByteSize};
+
+/// Members of a cluster. A token names at most as many writers.
+pub(super) const MEMBERS_MAX: usize = TOKEN_ENTRIES_MAX;
+
+/// Longest name of a zone, in bytes.
+const ZONE_BYTES_MAX: usize = 63;
+
+const DRAIN_GRACE_MAX: Duration = Duration::from_secs(5 * 60);
+const RELOAD_INTERVAL_MIN: Duration = Duration::from_millis(100);
+const RELOAD_INTERVAL_MAX: Duration = Duration::from_secs(60 * 60);
+const BACKUPS_MAX: u64 = MEMBERS_MAX as u64 - 1;
+
+/// Below it a healthy peer in the same room may already be late.
+const ACK_TIMEOUT_MIN: Duration = Duration::from_millis(10);
+const ACK_TIMEOUT_MAX: Duration = Duration::from_secs(60);
+
+/// Clocks may differ by half of it, so less would mean nothing.
+const TIMEOUT_MIN: Duration = Duration::from_secs(1);
+const ABSOLUTE_TIMEOUT_MAX: Duration = Duration::from_millis(ABSOLUTE_TIMEOUT_MS_MAX);
+
+/// Least size of a session: one attribute with a name of full length, and some.
+const SESSION_BYTES_MIN: u64 = 1 << 10;
+
+/// Checks values against what was said where, and remembers what is wrong.
+pub(super) struct Checker<'a> {
+    layers: &'a Layers,
+    problems: Vec<Problem>,
+}
+
+impl<'a> Checker<'a> {
+    pub(super) fn new(layers: &'a Layers) -> Self {
+        Self { layers, problems: Vec::new() }
+    }
+
+    pub(super) fn problem_count(&self) -> usize {
+        self.problems.len()
+    }
+
+    pub(super) fn into_problems(self) -> Vec<Problem> {
+        self.problems
+    }
+
+    /// Notes what is wrong with the value of a key.
+    pub(super) fn refuse(&mut self, key: &str, fault: Fault) {
+        self.refuse_value(key, self.layers.shown(key), fault);
+    }
+
+    fn refuse_value(&mut self, key: &str, value: Option<String>, fault: Fault) {
+        let place = match self.layers.place(key) {
+            // Not said anywhere: the place to say something else is a file.
+            Place::Default => self.layers.files_place(),
+            said @ (Place::File(_) | Place::Variable(_)) => said,
+        };
+        self.problems.push(Problem { place, key: key.to_owned(), value, fault });
+    }
+
+    /// The value as it was said, or the default.
+    fn said(&self, key: &str, default: impl Display) -> String {
+        self.layers.shown(key).unwrap_or_else(|| format!("{default} (the default)"))
+    }
+
+    /// Notes that two values cannot be together, at the one that was said: `relation` is how the
+    /// first stands to the second, `inverse` how the second stands to the first.
+    pub(super) fn contradict(
+        &mut self,
+        (key, value, relation): (&str, &dyn Display, &'static str),
+        (other, other_value, inverse): (&str, &dyn Display, &'static str),
+        remedy: &'static str,
+    ) {
+        let swap = self.layers.find(key).is_none() && self.layers.find(other).is_some();
+        if swap {
+            return self.contradict((other, other_value, inverse), (key, value, relation), remedy);
+        }
+        let value = self.said(key, value);
+        let other = format!("{other} = {}", self.said(other, other_value));
+        self.refuse_value(key, Some(value), Fault::Contradiction { relation, other, remedy });
+    }
+
+    fn within<T: PartialOrd + Copy>(
+        &mut self,
+        (key, value): (&str, T),
+        (min, max): (T, T),
+        show: impl Fn(T) -> String,
+    ) -> T {
+        if value < min || value > max {
+            self.refuse(key, Fault::OutOfBounds { min: show(min), max: show(max) });
+        }
+        value
+    }
+
+    pub(super) fn duration(
+        &mut self,
+        key: &str,
+        value: Duration,
+        min: Duration,
+        max: Duration,
+    ) -> Duration {
+        self.within((key, value), (min, max), |value| format_duration(value).to_string())
+    }
+
+    pub(super) fn count(&mut self, key: &str, value: u64, min: u64, max: u64) -> usize {
+        let value = self.within((key, value), (min, max), |value| value.to_string());
+        usize::try_from(value).unwrap_or(usize::MAX)
+    }
+
+    pub(super) fn bytes(
+        &mut self,
+        key: &str,
+        ByteSize(value): ByteSize,
+        min: u64,
+        max: u64,
+    ) -> u64 {
+        self.within((key, value), (min, max), |value| ByteSize(value).to_string())
+    }
+
+    pub(super) fn size(&mut self, key: &str, value: ByteSize, min: u64, max: u64) -> usize {
+        usize::try_from(self.bytes(key, value, min, max)).unwrap_or(usize::MAX)
+    }
+
+    fn path(&mut self, key: &str, path: &str) -> PathBuf {
+        if path.is_empty() {
+            self.refuse(key, Fault::Type { expected: "a path".to_owned() });
+        }
+        self.layers.resolve(key, path)
+    }
+
+    /// The value of a text, or a note of what is wrong with it.
+    fn text<T, E: Into<Fault>>(&mut self, key: &str, parsed: Result<T, E>) -> Option<T> {
+        parsed.map_err(|error| self.refuse(key, error.into())).ok()
+    }
+
+    /// The same for a text that need not be there. What is refused is taken for absent, which
+    /// nobody sees: a configuration with a problem is not handed out.
+    pub(super) fn optional<T, E: Into<Fault>>(
+        &mut self,
+        key: &str,
+        text: Option<&str>,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        text.and_then(|text| self.text(key, parse(text)))
+    }
+}
+
+impl From<AddressError> for Fault {
+    fn from(_: AddressError) -> Self {
+        let expected = "\"host:port\", such as \"n1.example:7001\" or \"[2001:db8::1]:7001\"";
+        Self::Type { expected: expected.to_owned() }
+    }
+}
+
+pub(super) fn node(checker: &mut Checker<'_>, raw: &raw::Node) -> Option<NodeSection> {
+    let expected = "an IP address and a port, such as \"0.0.0.0:7001\" or \"[::]:7001\"";
+    let listen = raw.listen.parse::<SocketAddr>();
+    let listen = listen.map_err(|_| Fault::Type { expected: expected.to_owned() });
+    let listen = checker.text("node.listen", listen);
+    let data_dir = raw.data_dir.as_deref();
+    let (grace, reload) = (raw.drain_grace, raw.reload_interval);
+    Some(NodeSection {
+        advertise: checker.optional("node.advertise", raw.advertise.as_deref(), str::parse),
+        name: checker.optional("node.name", raw.name.as_deref(), str::parse),
+        zone: checker.optional("node.zone", raw.zone.as_deref(), zone),
+        data_dir: data_dir.map(|path| checker.path("node.data_dir", path)),
+        drain_grace: checker.duration("node.drain_grace", grace, Duration::ZERO, DRAIN_GRACE_MAX),
+        reload_interval: checker.duration(
+            "node.reload_interval",
+            reload,
+            RELOAD_INTERVAL_MIN,
+            RELOAD_INTERVAL_MAX,
+        ),
+        listen: listen?,
+    })
+}
+
+fn zone(text: &str) -> Result<String, Fault> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    if (1..=ZONE_BYTES_MAX).contains(&text.len()) && text.bytes().all(allowed) {
+        return Ok(text.to_owned());
+    }
+    let expected = "1 to 63 of letters, digits, hyphen, dot and underscore, such as \"eu-1\"";
+    Err(Fault::Type { expected: expected.to_owned() })
+}
+
+pub(super) fn cluster(checker: &mut Checker<'_>, raw: &raw::Cluster) -> Option<ClusterSection> {
+    let name = match &raw.name {
+        Some(name) => checker.text("cluster.name", name.parse::<ClusterName>()),
+        None => {
+            checker.refuse("cluster.name", Fault::Missing { example: "name = \"…\" to [cluster]" });
+            None
+        }
+    };
+    let members = raw.members.as_ref().filter(|members| !members.is_empty());
+    let Some(members) = members else {
+        let example = "members = { n1 = \"host:7001\", … } to [cluster]";
+        checker.refuse_value(raw::MEMBERS, None, Fault::Missing { example });
+        return None;
+    };
+    let members = self::members(checker, members);
+    Some(ClusterSection { name: name?, members: members? })
+}
+
+fn members(
+    checker: &mut Checker<'_>,
+    raw: &BTreeMap<String, String>,
+) -> Option<BTreeMap<NodeName, Address>> {
+    if raw.len() > MEMBERS_MAX {
+        let (min, max) = ("1".to_owned(), format!("{MEMBERS_MAX} members"));
+        let value = Some(format!("{} members", raw.len()));
+        checker.refuse_value(raw::MEMBERS, value, Fault::OutOfBounds { min, max });
+        return None;
+    }
+    let mut members = BTreeMap::<NodeName, Address>::new();
+    for (name, address) in raw {
+        let key = format!("{}.{name}", raw::MEMBERS);
+        let name = checker.text(&key, name.parse::<NodeName>());
+        let address = checker.text(&key, address.parse::<Address>());
+        let (Some(name), Some(address)) = (name, address) else { continue };
+        if let Some((other, _)) = members.iter().find(|(_, known)| **known == address) {
+            let other = other.clone();
+            checker.refuse(&key, Fault::DuplicateAddress { other });
+        }
+        members.insert(name, address);
+    }
+    (members.len() == raw.len()).then_some(members)
+}
+
+/// The only place that knows what a mode is. `members` is 0 if they are not known.
+pub(super) fn replication(
+    checker: &mut Checker<'_>,
+    raw: &raw::Replication,
+    members: usize,
+) -> ReplicationSection {
+    let backups = checker.count("replication.backups", raw.backups, 1, BACKUPS_MAX);
+    let ack = match raw.ack {
+        raw::Ack::Local => Ack::Local,
+        raw::Ack::One => Ack::One,
+        raw::Ack::Quorum => Ack::Quorum,
+        raw::Ack::All => Ack::All,
+    };
+    let copies = match raw.mode {
+        raw::Mode::AllToAll => Copies::All,
+        raw::Mode::PrimaryBackup => {
+            let needed = backups.saturating_add(1);
+            let remedy = "lower it, or add members";
+            too_few(checker, ("replication.backups", "1"), needed, members, remedy);
+            let count = u16::try_from(needed).ok().and_then(NonZeroU16::new);
+            Copies::Count(count.unwrap_or(NonZeroU16::MAX))
+        }
+    };
+    if ack != Ack::Local {
+        let remedy = "add members, or set it to \"local\"";
+        too_few(checker, ("replication.ack", "\"one\""), 2, members, remedy);
+    }
+    let key = "replication.ack_timeout";
+    let ack_timeout = checker.duration(key, raw.ack_timeout, ACK_TIMEOUT_MIN, ACK_TIMEOUT_MAX);
+    ReplicationSection { copies, ack, ack_timeout }
+}
+
+fn too_few(
+    checker: &mut Checker<'_>,
+    (key, default): (&str, &str),
+    needed: usize,
+    members: usize,
+    remedy: &'static str,
+) {
+    if (1..needed).contains(&members) {
+        let value = checker.said(key, default);
+        checker.refuse_value(key, Some(value), Fault::TooFewMembers { needed, members, remedy });
+    }
+}
+
+pub(super) fn session(checker: &mut Checker<'_>, raw: &raw::Session) -> Option<SessionSection> {
+    let (idle_key, absolute_key) = ("session.idle_timeout", "session.absolute_timeout");
+    let (idle, absolute) = (raw.idle_timeout, raw.absolute_timeout);
+    let idle_timeout = checker.duration(idle_key, idle, TIMEOUT_MIN, ABSOLUTE_TIMEOUT_MAX);
+    let absolute_timeout =
+        checker.duration(absolute_key, absolute, TIMEOUT_MIN, ABSOLUTE_TIMEOUT_MAX);
+    if idle_timeout > absolute_timeout {
+        checker.contradict(
+            (idle_key, &format_duration(idle), "is longer than"),
+            (absolute_key, &format_duration(absolute), "is shorter than"),
+            "a session ends at the absolute timeout; make the idle one at most as long",
+        );
+    }
+    let attributes = raw.attributes_max;
+    let (bytes, bytes_max) = (raw.session_bytes_max, SESSION_BYTES_MAX as u64);
+    let limits = session::Limits {
+        attributes_max: checker.count(
+            "session.attributes_max",
+            attributes,
+            1,
+            ATTRIBUTES_MAX as u64,
+        ),
+        session_bytes_max: checker.size(
+            "session.session_bytes_max",
+            bytes,
+            SESSION_BYTES_MIN,
+            bytes_max,
+        ),
+    };
+    let token_keys = checker.path("session.token_keys", &raw.token_keys);
+    let cookie = super::cookie::check(checker, &raw.cookie)?;
+    Some(SessionSection { idle_timeout, absolute_timeout, limits, token_keys, cookie })
+}
+
+pub(super) fn tls(checker: &mut Checker<'_>, raw: &raw::Tls) -> TlsPaths {
+    TlsPaths {
+        ca: checker.path("tls.ca", &raw.ca),
+        cert: checker.path("tls.cert", &raw.cert),
+        key: checker.path("tls.key", &raw.key),
+    }
+}
+
+/// A node must be one of the members, at the address that it announces. `key` gave its name.
+pub(super) fn own_member(
+    checker: &mut Checker<'_>,
+    key: &str,
+    name: &NodeName,
+    node: &NodeSection,
+    cluster: &ClusterSection,
+) {
+    let name = name.clone();
+    let Some(address) = cluster.members.get(&name) else {
+        let members: Vec<&str> = cluster.members.keys().map(NodeName::as_str).collect();
+        let members = members.join(", ");
+        return checker.refuse(key, Fault::NotAMember { name, members });
+    };
+    if node.advertise.as_ref().is_some_and(|advertise| advertise != address) {
+        let listed = address.to_string();
+        checker.refuse("node.advertise", Fault::OtherAddress { name, listed });
+    }
+}
