@@ -7,12 +7,10 @@ use serde::de::DeserializeOwned;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Undecodable;
 
-/// In-memory size that decoding may reach, as a multiple of the frame's: containers are counted by
-/// the size of their elements, which is larger than their encoding.
-const EXPANSION_MAX: usize = 8;
-
-/// Upper bound of what one decoding may allocate, in bytes.
-const DECODED_BYTES_MAX: usize = crate::limits::FRAME_BYTES_MAX * EXPANSION_MAX;
+/// Bytes that one decoding may read, where numbers and lengths count at their full width however
+/// few bytes they took: so small items are counted by more than what they cost the sender. What a
+/// container of them takes in memory is at most thirteen times that (`tests/wire_memory.rs`).
+const READ_BYTES_MAX: usize = crate::limits::FRAME_BYTES_MAX;
 
 /// Appends the encoding of `value`.
 pub(crate) fn encode(value: &impl Serialize, bytes: &mut Vec<u8>) {
@@ -29,7 +27,7 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Undecodable
     if bytes.len() > crate::limits::FRAME_BYTES_MAX {
         return Err(Undecodable);
     }
-    let config = bincode::config::standard().with_limit::<DECODED_BYTES_MAX>();
+    let config = bincode::config::standard().with_limit::<READ_BYTES_MAX>();
     let (value, read) =
         bincode::serde::decode_from_slice(bytes, config).map_err(|_| Undecodable)?;
     if read == bytes.len() { Ok(value) } else { Err(Undecodable) }
