@@ -230,9 +230,15 @@ fn members(
     let mut members = BTreeMap::<NodeName, Address>::new();
     for (name, address) in raw {
         let key = format!("{}.{name}", raw::MEMBERS);
-        let name = checker.text(&key, name.parse::<NodeName>());
-        let address = checker.text(&key, address.parse::<Address>());
-        let (Some(name), Some(address)) = (name, address) else { continue };
+        let name = match name.parse::<NodeName>() {
+            Ok(name) => name,
+            Err(error) => {
+                // The name may be any text, and the error shows it so that it fits in a line.
+                checker.refuse_value(raw::MEMBERS, None, error.into());
+                continue;
+            }
+        };
+        let Some(address) = checker.text(&key, address.parse::<Address>()) else { continue };
         if let Some((other, _)) = members.iter().find(|(_, known)| **known == address) {
             let other = other.clone();
             checker.refuse(&key, Fault::DuplicateAddress { other });

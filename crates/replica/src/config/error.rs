@@ -126,6 +126,12 @@ pub enum Fault {
     /// A file is no TOML.
     #[error("is not TOML: {0}; correct the line")]
     Syntax(String),
+    /// The name of a variable has more parts than any key.
+    #[error("has more than {parts_max} parts; correct the name of the variable")]
+    TooDeep {
+        /// Most parts of a key.
+        parts_max: usize,
+    },
     /// No key of that name exists.
     #[error("is not a known key; {}", did_you_mean(.nearest.as_deref()))]
     UnknownKey {

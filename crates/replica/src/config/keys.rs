@@ -5,7 +5,7 @@ use ::config::{Value, ValueKind};
 use super::error::{Fault, Problem};
 use super::nearest::nearest;
 use super::raw::{APP, MEMBERS, REFUSED, tables as tables_with_keys};
-use super::source::Layers;
+use super::source::{Layers, beginning};
 
 /// Every key that can be set, with its section, sorted.
 pub(super) fn all() -> Vec<String> {
@@ -69,8 +69,9 @@ impl Known {
     }
 }
 
-/// A name with a dot in it is one name, and is shown in quotes.
+/// A name with a dot or a line break in it is one name, and is shown in quotes.
 fn key_of(table: &str, name: &str) -> String {
-    let name = if name.contains('.') { format!("{name:?}") } else { name.to_owned() };
+    let is_plain = !name.contains(|letter: char| letter == '.' || letter.is_control());
+    let name = if is_plain { beginning(name) } else { beginning(&format!("{name:?}")) };
     if table.is_empty() { name } else { format!("{table}.{name}") }
 }

@@ -26,6 +26,9 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 /// Longest value that is shown in a message, in characters.
 const SHOWN_CHARS_MAX: usize = 80;
 
+/// Parts of a key. Every part is a table within a table, and trees are walked by recursion.
+const KEY_PARTS_MAX: usize = 16;
+
 /// A text in TOML, and where it is from.
 #[derive(Clone, Debug)]
 pub(super) struct Text {
@@ -50,9 +53,40 @@ impl Text {
     }
 
     fn parse(&self) -> Result<Map<String, Value>, Fault> {
+        if let Some(line) = self.toml.lines().position(has_deep_key) {
+            let line = line + 1;
+            return Err(Fault::Syntax(format!(
+                "line {line}: a key of more than {KEY_PARTS_MAX} parts"
+            )));
+        }
         Format::parse(&FileFormat::Toml, Some(&self.label), &self.toml)
             .map_err(|error| Fault::Syntax(one_line(&error.to_string())))
     }
+}
+
+/// True for a line with a key of too many parts. The parser limits how deep tables and lists may
+/// be written within each other, but not this.
+fn has_deep_key(line: &str) -> bool {
+    let (mut quote, mut escaped, mut parts) = (None, false, 1);
+    for character in line.chars() {
+        match (quote, character) {
+            (Some('"'), '\\') if !escaped => {
+                escaped = true;
+                continue;
+            }
+            (Some(open), _) if open == character && !escaped => quote = None,
+            (None, '"' | '\'') => quote = Some(character),
+            (None, '#') => return false,
+            (None, '.') => parts += 1,
+            (None, '=' | ',' | '[' | '{') => parts = 1,
+            _ => {}
+        }
+        escaped = false;
+        if parts > KEY_PARTS_MAX {
+            return true;
+        }
+    }
+    false
 }
 
 /// The whole of a text file, unless it is too long or no text.
@@ -255,11 +289,15 @@ fn shown(value: &Value) -> String {
         | ValueKind::U64(_)
         | ValueKind::U128(_) => value.to_string(),
     };
-    if text.chars().count() <= SHOWN_CHARS_MAX {
-        return text;
+    beginning(&text)
+}
+
+/// A text that is not too long for a message.
+pub(super) fn beginning(text: &str) -> String {
+    match text.char_indices().nth(SHOWN_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
     }
-    let beginning: String = text.chars().take(SHOWN_CHARS_MAX).collect();
-    format!("{beginning}…")
 }
 
 /// The variable that sets a key.
@@ -277,7 +315,12 @@ fn own_variables(
     for (name, value) in variables {
         let Some(name) = name.to_str().map(str::to_uppercase) else { continue };
         let Some(key) = key_of(&name) else { continue };
+        let is_deep = key.split('.').count() > KEY_PARTS_MAX;
         match value.into_string() {
+            _ if is_deep => {
+                let fault = Fault::TooDeep { parts_max: KEY_PARTS_MAX };
+                problems.push(about_variable(beginning(&name), beginning(&key), fault));
+            }
             Ok(value) => drop(own.insert(name, (key, value))),
             Err(_) => problems.push(about_variable(name, key, Fault::NotUtf8)),
         }
@@ -305,4 +348,34 @@ fn is_within(key: &str, table: &str) -> bool {
 
 fn about_variable(name: String, key: String, fault: Fault) -> Problem {
     Problem { place: Place::Variable(name), key, value: None, fault }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_keys_of_many_parts_are_deep() {
+        let dots = "a.".repeat(KEY_PARTS_MAX);
+        for deep in [format!("{dots}a = 1"), format!("[{dots}a]"), format!("x = {{ {dots}a = 1 }}")]
+        {
+            assert!(has_deep_key(&deep), "{deep}");
+        }
+        for flat in [
+            format!("a = \"{dots}a\""),
+            format!("a = \"\\\"{dots}a\""),
+            format!("a = '{dots}a'"),
+            format!("# {dots}a"),
+            format!("{}a = 1", "a.".repeat(KEY_PARTS_MAX - 1)),
+            "x = { a.b = 1.5, c.d = 1.5 }".repeat(20),
+        ] {
+            assert!(!has_deep_key(&flat), "{flat}");
+        }
+    }
+
+    #[test]
+    fn long_texts_are_cut_between_characters() {
+        assert_eq!(beginning("ä"), "ä");
+        assert_eq!(beginning(&"ä".repeat(100)).chars().count(), SHOWN_CHARS_MAX + 1);
+    }
 }

@@ -235,7 +235,7 @@ fn the_members_must_make_sense() {
     );
     assert_eq!(
         members("a_b = \"a:1\""),
-        "cluster.members.a_b = \"a:1\" cannot be used: node name \"a_b\" is not a DNS label; \
+        "cluster.members cannot be used: node name \"a_b\" is not a DNS label; \
          use 1 to 63 of a-z, 0-9 and inner hyphens, for example \"n1\""
     );
     let many: Vec<String> = (0..65).map(|n| format!("n{n} = \"a:{}\"", n + 1)).collect();
@@ -436,6 +436,25 @@ fn debug_is_the_message_so_that_main_shows_it() {
 fn the_value_of_an_unknown_key_is_not_shown() {
     let shown = message("[tls]\npassword = \"hunter2\"\n");
     assert!(shown.contains("tls.password") && !shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
+fn no_depth_of_nesting_ends_the_program() {
+    let depth = 200_000;
+    let dotted = vec!["a"; depth].join(".");
+    let header = format!("[app.{dotted}]\n");
+    let lists = format!("[app]\na = {}{}\n", "[".repeat(depth), "]".repeat(depth));
+    for text in [format!("{dotted} = 1\n"), header, lists] {
+        let error = read(&text).unwrap_err().to_string();
+        assert!(error.starts_with("configuration is not TOML: "), "{}", &error[..100]);
+    }
+    let name = format!("REPLICA__APP__{}", vec!["A"; depth].join("__"));
+    let error = with_variables(&[(&name, "1")]).unwrap_err().to_string();
+    assert!(
+        error.ends_with(" has more than 16 parts; correct the name of the variable"),
+        "{error}"
+    );
+    assert!(error.len() < 300, "{error}");
 }
 
 #[test]
