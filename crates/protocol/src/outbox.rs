@@ -401,6 +401,14 @@ impl PeerOutbox {
         self.unreachable_since.is_none() && !self.slots.contains(&slot)
     }
 
+    /// True if the peer may lack something of this session, as far as this node knows.
+    pub(crate) fn may_lack(&self, key: SessionKey) -> bool {
+        let comparing = self.comparing.as_ref();
+        self.dirty.contains_key(&key)
+            || self.slots.contains(&key.slot())
+            || comparing.is_some_and(|(_, slots)| slots.contains(&key.slot()))
+    }
+
     /// Sessions that the peer lacks something of.
     pub(crate) fn dirty_count(&self) -> usize {
         self.dirty.len()

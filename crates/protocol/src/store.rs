@@ -78,6 +78,8 @@ pub struct Store {
     bytes: usize,
     sessions: usize,
     tombstones: usize,
+    /// Keys that changed, for whoever asked to be told.
+    journal: Option<Vec<SessionKey>>,
 }
 
 impl Store {
@@ -95,7 +97,18 @@ impl Store {
             bytes: 0,
             sessions: 0,
             tombstones: 0,
+            journal: None,
         }
+    }
+
+    /// Keeps a journal of the keys that change from now on. Whoever asks for it drains it.
+    pub fn keep_journal(&mut self) {
+        self.journal = Some(Vec::new());
+    }
+
+    /// The keys that changed since the last call, in order, with repetitions.
+    pub fn drain_journal(&mut self) -> Vec<SessionKey> {
+        self.journal.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// True if `slot` is one of this shard's.
@@ -232,6 +245,7 @@ impl Store {
         slot.digest = slot.digest.toggle(change);
         self.root = self.root.toggle(change);
         self.bytes = self.bytes + entry.bytes - bytes;
+        self.journal.iter_mut().for_each(|journal| journal.push(key));
     }
 
     /// Puts a state in the place of whatever was there, and what follows from it.
@@ -254,6 +268,7 @@ impl Store {
         let slot = &mut self.slots[index];
         slot.digest = slot.digest.toggle(hash);
         slot.entries.insert(key, Entry { state, hash, bytes });
+        self.journal.iter_mut().for_each(|journal| journal.push(key));
     }
 
     /// Takes an entry out of everything derived from it. Its place in `due` is left to the sweep.
@@ -310,6 +325,7 @@ impl Store {
             } else {
                 swept.tombstones += 1;
             }
+            self.journal.iter_mut().for_each(|journal| journal.push(key));
             self.take(index, key);
         }
         swept

@@ -31,6 +31,13 @@ impl Counter {
         i64::try_from(sum).unwrap_or(if sum < 0 { i64::MIN } else { i64::MAX })
     }
 
+    /// What the writer `inc` has added and subtracted.
+    #[must_use]
+    pub fn tally(&self, inc: Inc) -> Option<Tally> {
+        let at = self.0.binary_search_by_key(&inc, |entry| entry.0).ok()?;
+        Some(self.0[at].1)
+    }
+
     /// The tally of the stamp's writer after `amount` more; `None` if a sum would overflow.
     #[must_use]
     pub(crate) fn with(&self, stamp: Stamp, amount: i64) -> Option<Self> {

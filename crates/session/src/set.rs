@@ -49,6 +49,11 @@ impl Set {
         self.elements.iter().map(|(element, _)| element)
     }
 
+    /// The elements, each with the stamps of the additions that hold it.
+    pub fn iter_stamps(&self) -> impl ExactSizeIterator<Item = (&Value, &[Stamp])> {
+        self.elements.iter().map(|(element, stamps)| (element, stamps.as_slice()))
+    }
+
     /// True if `element` is in the set.
     #[must_use]
     pub fn contains(&self, element: &Value) -> bool {

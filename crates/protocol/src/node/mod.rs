@@ -226,6 +226,17 @@ impl Node {
         self.placement.owners(key.slot()).collect()
     }
 
+    /// True if the outbox knows that `peer` may lack something of the session.
+    #[must_use]
+    pub fn may_lack(&self, peer: Inc, key: SessionKey) -> bool {
+        self.outbox.peer(peer).is_some_and(|outbox| outbox.may_lack(key))
+    }
+
+    /// The store, to drain its journal; for checkers.
+    pub fn store_mut(&mut self) -> &mut Store {
+        &mut self.store
+    }
+
     // --- what arrives ---
 
     /// The view changed, or another process of a member is known.

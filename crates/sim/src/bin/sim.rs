@@ -1,0 +1,83 @@
+//! `cargo x sim`: runs seeds, or repeats one.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Parser;
+use sim::{FaultKind, Scenario};
+
+/// Runs the simulated cluster.
+#[derive(Parser)]
+struct Arguments {
+    /// Number of seeds to run.
+    #[arg(long, default_value_t = 1_000)]
+    seeds: u64,
+    /// The first seed.
+    #[arg(long, default_value_t = 0)]
+    from: u64,
+    /// Runs this one seed only.
+    #[arg(long, conflicts_with_all = ["seeds", "from"])]
+    seed: Option<u64>,
+    /// Prints everything that happens; for a single seed.
+    #[arg(long, requires = "seed")]
+    trace: bool,
+    /// Number of nodes, at most seven.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=7))]
+    nodes: u8,
+    /// Kinds of fault to draw from, separated by commas; all unless given.
+    #[arg(long, value_delimiter = ',', value_parser = fault)]
+    faults: Option<Vec<FaultKind>>,
+    /// Threads to run seeds on.
+    #[arg(long, default_value_t = 1)]
+    threads: u64,
+}
+
+fn fault(name: &str) -> Result<FaultKind, String> {
+    FaultKind::from_name(name).ok_or_else(|| {
+        let names: Vec<&str> = FaultKind::ALL.iter().map(|kind| kind.name()).collect();
+        format!("no such fault; there are {}", names.join(", "))
+    })
+}
+
+#[allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "a program, not the simulator")]
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let mut scenario = Scenario { nodes: usize::from(arguments.nodes), ..Scenario::default() };
+    if let Some(faults) = arguments.faults.clone() {
+        scenario.faults = faults;
+    }
+    scenario.trace = arguments.trace;
+    let (from, seeds) = arguments.seed.map_or((arguments.from, arguments.seeds), |s| (s, 1));
+    let begun = Instant::now();
+    let (mut violations, mut ticks) = (0u64, 0u64);
+    let stdout = std::io::stdout();
+    for seed in from..from + seeds {
+        let mut out = stdout.lock();
+        match sim::run(&scenario, seed) {
+            Ok(report) => {
+                ticks += report.ticks;
+                for line in report.trace {
+                    let _ = writeln!(out, "{line}");
+                }
+            }
+            Err(violation) => {
+                violations += 1;
+                let nodes = arguments.nodes;
+                let _ = writeln!(out, "seed {seed}: {violation}");
+                let _ = writeln!(out, "repeat: cargo x sim --seed {seed} --nodes {nodes}{}",
+                    faults_argument(arguments.faults.as_deref()));
+            }
+        }
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    println!("seeds {seeds} violations {violations} ticks {ticks} seconds {seconds:.1}");
+    if violations == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn faults_argument(faults: Option<&[FaultKind]>) -> String {
+    faults.map_or_else(String::new, |faults| {
+        let names: Vec<&str> = faults.iter().map(|kind| kind.name()).collect();
+        format!(" --faults {}", names.join(","))
+    })
+}

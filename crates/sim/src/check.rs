@@ -1,0 +1,423 @@
+//! What must hold: for every answer, every second, after the load, and at the end.
+
+use protocol::limits::{FORWARDS_MAX, LOADS_MAX, REPAIR_INTERVAL_MS, WAITERS_MAX};
+use protocol::{Opened, Outcome};
+use session::{Content, Session, SessionKey, Stamp, State, Version};
+
+use crate::client::{COUNTER, Purpose, Request, Stage, name};
+use crate::fault::FaultKind;
+use crate::oracle::AckedWrite;
+use crate::world::{Violation, World};
+
+impl World {
+    /// Hosts whose living copy covers `version`, with the number of their process.
+    pub(crate) fn holders_of(&self, key: SessionKey, version: &Version) -> Vec<(usize, u64)> {
+        let holds = |host: &usize| {
+            self.living(*host, key).is_some_and(|copy| copy.version.covers_all(version))
+        };
+        (0..self.hosts.len()).filter(holds).map(|h| (h, self.hosts[h].starts)).collect()
+    }
+
+    fn living(&self, host: usize, key: SessionKey) -> Option<&Session> {
+        self.hosts[host].process.as_ref()?.node.store().session(key)
+    }
+
+    fn held(&self, host: usize, key: SessionKey) -> Option<&State> {
+        self.hosts[host].process.as_ref()?.node.store().get(key)
+    }
+
+    // --- every answer ---
+
+    /// I-RYW, I-MR, I-MW, I-WFR: what is served covers what the client has seen, but for what is
+    /// honestly lost. I-NF, K3: who says "not found" or "lost" has asked everybody who held it.
+    pub(crate) fn check_opened(
+        &mut self,
+        host: usize,
+        id: u64,
+        opened: &Opened,
+    ) -> Result<(), Violation> {
+        let Some(request) = self.requests.get(&id).cloned() else { return Ok(()) };
+        let Some((key, token)) = &request.cookie else { return Ok(()) };
+        match opened {
+            Opened::Session { session, lost } => {
+                self.check_served(host, *key, session)?;
+                let missing = session.version.missing_from(&token.version);
+                if !lost.covers_all(&missing) {
+                    let detail = format!(
+                        "{key:?} at n{}: the client has seen {:?} and is served {:?}",
+                        host + 1,
+                        token.version,
+                        session.version
+                    );
+                    return Err(self.violation("I-RYW", detail));
+                }
+                if !lost.is_empty() {
+                    self.check_nobody_holds(host, *key, &request, "K3")?;
+                }
+            }
+            Opened::NotFound => {
+                let now = self.hosts[host].now(self.now_us);
+                if token.may_expire >= now {
+                    self.check_nobody_holds(host, *key, &request, "I-NF")?;
+                }
+            }
+            Opened::Ended(_) => {}
+            Opened::Unavailable if self.must_serve_since(&request) => {
+                let detail = format!("{key:?} at n{} is unavailable in calm", host + 1);
+                return Err(self.violation("L-SERVE", detail));
+            }
+            Opened::Unavailable => {}
+        }
+        Ok(())
+    }
+
+    fn must_serve_since(&self, request: &Request) -> bool {
+        self.must_serve() && request.began_us > self.calm_since_us + 8_000_000
+    }
+
+    fn check_served(
+        &mut self,
+        host: usize,
+        key: SessionKey,
+        session: &Session,
+    ) -> Result<(), Violation> {
+        let at = format!("{key:?} at n{}", host + 1);
+        let inc = self.hosts[host].process.as_ref().map(|process| process.inc);
+        let Some(record) = self.oracle.records.get(&key) else {
+            return Err(self.violation("I-PHANTOM", format!("{at} was never created")));
+        };
+        if inc.is_some_and(|inc| record.ended_at.contains(&inc)) {
+            return Err(self.violation("I-TERM", format!("{at} is served after its end")));
+        }
+        for (_, content) in session.present() {
+            if let Content::Register(value) = content {
+                if !record.values.contains(value) {
+                    let detail = format!("{at} has a value that nobody wrote");
+                    return Err(self.violation("I-PHANTOM", detail));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whoever held what the client had seen when the request began, and still lives and holds it,
+    /// would have been found by asking.
+    fn check_nobody_holds(
+        &mut self,
+        host: usize,
+        key: SessionKey,
+        request: &Request,
+        rule: &'static str,
+    ) -> Result<(), Violation> {
+        for &(holder, start) in &request.holders {
+            let later = self.hosts[holder].now(self.now_us).plus(1_500);
+            let holds = self.hosts[holder].starts == start
+                && self
+                    .living(holder, key)
+                    .is_some_and(|copy| !copy.is_idle(later) && !copy.is_dead(later));
+            if holds {
+                let detail = format!(
+                    "n{} gave up {key:?}, which n{} has held all the time",
+                    host + 1,
+                    holder + 1
+                );
+                return Err(self.violation(rule, detail));
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn check_committed(
+        &mut self,
+        id: u64,
+        request: &Request,
+        outcome: &Outcome,
+    ) -> Result<(), Violation> {
+        let calm = self.must_serve_since(request);
+        let key = match (request.stage, &request.fresh, &request.cookie) {
+            (Stage::Creating, Some((key, _)), _) | (_, _, Some((key, _))) => *key,
+            _ => return Ok(()),
+        };
+        match outcome {
+            Outcome::Done(acked) => {
+                let ends = request.stage == Stage::Ending || request.purpose == Purpose::Logout;
+                let (asked, got) = (acked.report.asked, usize::from(acked.report.got));
+                if calm && got < usize::from(asked) {
+                    let detail = format!("request {id} was acknowledged by {got} of {asked}");
+                    return Err(self.violation("L-SERVE", detail));
+                }
+                if request.crashes == self.oracle.crashes {
+                    self.check_ack(key, &acked.version, ends && acked.version.is_empty(), got)?;
+                }
+                if got > 0 {
+                    self.note_acked(key, &acked.version, got);
+                }
+            }
+            Outcome::Unavailable | Outcome::Unknown if calm => {
+                let detail = format!("request {id} came to {outcome:?} in calm");
+                return Err(self.violation("L-SERVE", detail));
+            }
+            Outcome::Gone
+            | Outcome::Refused(_)
+            | Outcome::Full
+            | Outcome::Unavailable
+            | Outcome::Unknown => {}
+        }
+        Ok(())
+    }
+
+    /// I-ACK: as many copies have it as the client is told.
+    fn check_ack(
+        &mut self,
+        key: SessionKey,
+        version: &Version,
+        end: bool,
+        got: usize,
+    ) -> Result<(), Violation> {
+        let has = |host: &usize| match self.held(*host, key) {
+            Some(State::Ended(_)) => true,
+            Some(State::Alive(copy)) => !end && copy.version.covers_all(version),
+            None => false,
+        };
+        let holders = (0..self.hosts.len()).filter(has).count();
+        let now = self.hosts[0].now(self.now_us);
+        let over = self.oracle.records.get(&key).and_then(|r| r.core.as_ref()).is_none_or(|core| {
+            now.plus(5_000) > core.hard_deadline || core.idle_ms < 60_000
+        });
+        if got > 0 && holders < got + 1 && !over {
+            let detail = format!("{key:?}: {got} others were reported, {holders} hosts have it");
+            return Err(self.violation("I-ACK", detail));
+        }
+        Ok(())
+    }
+
+    fn note_acked(&mut self, key: SessionKey, version: &Version, got: usize) {
+        let record = self.oracle.records.entry(key).or_default();
+        if version.is_empty() {
+            record.end_acked = Some((got, 0));
+            return;
+        }
+        record.acked.retain(|old| {
+            !(version.covers_all(&old.version) && old.got <= got && old.crashed == 0)
+        });
+        record.acked.push(AckedWrite { version: version.clone(), got, crashed: 0 });
+    }
+
+    // --- every second ---
+
+    pub(crate) fn inspect(&mut self) -> Result<(), Violation> {
+        self.check_bounds()?;
+        self.check_outboxes()?;
+        self.check_sample()
+    }
+
+    /// I-MEM, I-DIGEST.
+    fn check_bounds(&self) -> Result<(), Violation> {
+        for host in &self.hosts {
+            let Some(process) = &host.process else { continue };
+            let (loads, waiters, forwards) = process.node.waiting();
+            let dirty = process.node.lags().map(|lag| lag.sessions).max().unwrap_or(0);
+            let bounded = loads <= LOADS_MAX
+                && waiters <= WAITERS_MAX
+                && forwards <= 2 * FORWARDS_MAX
+                && dirty <= self.settings.outbox_sessions_max;
+            if !bounded {
+                let detail = format!("{loads} loads, {waiters} waiters, {dirty} dirty");
+                return Err(self.violation("I-MEM", detail));
+            }
+            let store = process.node.store();
+            if store.root() != store.recomputed_root() {
+                return Err(self.violation("I-DIGEST", format!("n{}", host.index + 1)));
+            }
+        }
+        Ok(())
+    }
+
+    /// B1: whatever a host has stamped and a peer lacks, its outbox knows of.
+    fn check_outboxes(&self) -> Result<(), Violation> {
+        for (a, host) in self.hosts.iter().enumerate() {
+            let Some(process) = &host.process else { continue };
+            let (node, inc) = (&process.node, process.inc);
+            for (b, other) in self.hosts.iter().enumerate().filter(|(b, _)| *b != a) {
+                let Some(peer) = &other.process else { continue };
+                if !node.view().contains(peer.inc) {
+                    continue;
+                }
+                for (key, state) in node.store().iter() {
+                    let State::Alive(session) = state else { continue };
+                    let Some(hlc) = session.version.get(inc) else { continue };
+                    let own = Stamp { hlc, inc };
+                    let has = match peer.node.store().get(key) {
+                        Some(State::Ended(_)) => true,
+                        Some(State::Alive(copy)) => copy.version.covers(own),
+                        // It may have expired there already.
+                        None => session.core.idle_ms < 60_000,
+                    };
+                    if !has && !node.may_lack(peer.inc, key) {
+                        let detail =
+                            format!("n{} takes n{} to have its write of {key:?}", a + 1, b + 1);
+                        return Err(self.violation("B1", detail));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// I-COV, for some sessions.
+    fn check_sample(&mut self) -> Result<(), Violation> {
+        let keys: Vec<SessionKey> = self.oracle.records.keys().copied().collect();
+        if keys.is_empty() {
+            return Ok(());
+        }
+        for _ in 0..3 {
+            let key = keys[self.rng.usize(0..keys.len())];
+            for host in 0..self.hosts.len() {
+                self.check_coverage(host, key)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// I-COV: a copy is exactly the join of the writes that its version covers; and the counter
+    /// is the sum of what they added.
+    fn check_coverage(&self, host: usize, key: SessionKey) -> Result<(), Violation> {
+        let Some(copy) = self.living(host, key) else { return Ok(()) };
+        let at = format!("{key:?} at n{}, {:?}", host + 1, copy.version);
+        let Some(expected) = self.oracle.expected(key, &copy.version) else {
+            return Err(self.violation("I-PHANTOM", format!("{at} was never created")));
+        };
+        if expected.attributes != copy.attributes {
+            let detail = format!("{at}: {:?}, expected {:?}", copy.attributes, expected.attributes);
+            return Err(self.violation("I-COV", detail));
+        }
+        let Some(record) = self.oracle.records.get(&key) else { return Ok(()) };
+        let covered = record.log.iter().filter(|write| copy.version.covers(write.stamp));
+        let sum: i64 = covered.map(|write| write.added).sum();
+        let value = match copy.content(&name(COUNTER)) {
+            Content::Counter(counter) => counter.value(),
+            Content::Absent | Content::Set(_) | Content::Register(_) => 0,
+        };
+        if sum != value || sum > record.attempted_additions {
+            let detail = format!(
+                "{at}: the counter is {value}, {sum} were added, {} attempted",
+                record.attempted_additions
+            );
+            return Err(self.violation("I-COV counter", detail));
+        }
+        Ok(())
+    }
+
+    // --- after the load ---
+
+    /// S1, P3: ten seconds of calm under load are enough for everybody to catch up.
+    pub(crate) fn check_after_load(&mut self) -> Result<(), Violation> {
+        for host in &self.hosts {
+            let Some(process) = &host.process else { continue };
+            let behind = process.node.lags().map(|lag| lag.slots).sum::<usize>();
+            if !process.node.is_synced() || process.node.sync_pending() > 0 {
+                let detail = format!("n{} has not caught up under load", host.index + 1);
+                return Err(self.violation("S1", detail));
+            }
+            let overflowing = self.kinds.contains(&FaultKind::SmallOutbox);
+            if behind > 0 && !overflowing {
+                let detail = format!("n{}: {behind} slots behind under load", host.index + 1);
+                return Err(self.violation("P3", detail));
+            }
+        }
+        Ok(())
+    }
+
+    // --- the end ---
+
+    /// L-CONV, L-DRAIN: all copies become equal within two comparisons, and nothing is left to
+    /// send.
+    pub(crate) fn converge(&mut self) -> Result<(), Violation> {
+        let begun = self.now_us;
+        let until = begun + (2 * REPAIR_INTERVAL_MS + REPAIR_INTERVAL_MS / 2 + 6_000) * 1_000;
+        loop {
+            let next = self.now_us + 250_000;
+            self.run_until(next)?;
+            match self.difference() {
+                None => break,
+                Some(detail) if self.now_us >= until => {
+                    return Err(self.violation("L-CONV", detail));
+                }
+                Some(_) => {}
+            }
+        }
+        self.report.converged_ms = (self.now_us - begun) / 1_000;
+        // L-QUIET: nothing but heartbeats and the beginnings of comparisons.
+        self.run_until(self.now_us + 2_000_000)?;
+        self.oracle.loud = 0;
+        self.run_until(self.now_us + 12_000_000)?;
+        // Expiry is decided by each host's clock, so that copies that are going to expire differ
+        // for a moment.
+        if self.oracle.loud > 0 && !self.kinds.contains(&FaultKind::ShortLives) {
+            let detail = format!("{} messages in twelve idle seconds", self.oracle.loud);
+            return Err(self.violation("L-QUIET", detail));
+        }
+        Ok(())
+    }
+
+    fn difference(&self) -> Option<String> {
+        for host in &self.hosts {
+            let node = &host.process.as_ref()?.node;
+            if !node.is_drained() {
+                let lags: Vec<_> = node.lags().collect();
+                return Some(format!("L-DRAIN: n{} keeps {lags:?}", host.index + 1));
+            }
+        }
+        let first = self.hosts.first()?;
+        let reference = first.process.as_ref()?.node.store();
+        for host in &self.hosts[1..] {
+            let store = host.process.as_ref()?.node.store();
+            if store.iter().eq(reference.iter()) {
+                continue;
+            }
+            let mut keys = store.iter().chain(reference.iter()).map(|(key, _)| key);
+            let key = keys.find(|key| store.get(*key) != reference.get(*key))?;
+            return Some(format!(
+                "n1 has {:?}, n{} has {:?} under {key:?}",
+                reference.get(key),
+                host.index + 1,
+                store.get(key)
+            ));
+        }
+        None
+    }
+
+    /// I-NORES, I-DUR, I-COV once more, over everything.
+    pub(crate) fn check_end(&mut self) -> Result<(), Violation> {
+        self.check_bounds()?;
+        let keys: Vec<SessionKey> = self.oracle.records.keys().copied().collect();
+        let now = self.hosts[0].now(self.now_us);
+        for key in keys {
+            for host in 0..self.hosts.len() {
+                self.check_coverage(host, key)?;
+            }
+            let Some(record) = self.oracle.records.get(&key) else { continue };
+            let copy = self.living(0, key);
+            if let (Some((got, crashed)), Some(_)) = (record.end_acked, copy) {
+                if crashed <= got {
+                    let detail = format!("{key:?} lives after its end was acknowledged");
+                    return Err(self.violation("I-NORES", detail));
+                }
+            }
+            let short = record.core.as_ref().is_none_or(|core| {
+                core.idle_ms < 60_000 || now.plus(5_000) > core.hard_deadline
+            });
+            let ended = matches!(self.held(0, key), Some(State::Ended(_)));
+            if short || ended || record.lost {
+                continue;
+            }
+            for write in &record.acked {
+                if !copy.is_some_and(|copy| copy.version.covers_all(&write.version)) {
+                    let detail = format!("{key:?}: {:?} is nowhere", write.version);
+                    return Err(self.violation("I-DUR", detail));
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,423 @@
+//! Browsers: they keep their cookies, make requests to any host, and believe what they are told.
+
+use protocol::{Ack, Commit, Life, Opened, Outcome, Ticket};
+use session::{
+    Content, Core, Edit, EndReason, Name, SKEW_MS_MAX, Session, SessionKey, Time, Token, User,
+    Value, Version, touch_granularity_ms,
+};
+
+use crate::fault::FaultKind;
+use crate::world::{Arrival, Phase, Violation, World};
+
+/// How long a request may take at its host, in milliseconds.
+const DEADLINE_MS: u64 = 5_000;
+
+/// How long a browser waits, in microseconds.
+const PATIENCE_US: u64 = 16_000_000;
+
+/// The counter that nobody resets, so that every addition must be found in it.
+pub(crate) const COUNTER: &str = "n";
+
+/// A browser: the session it believes to have, and how many answers it waits for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Browser {
+    pub(crate) cookie: Option<(SessionKey, Token)>,
+    pub(crate) waiting: u32,
+}
+
+/// What a request is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Read,
+    Edit(Vec<Edit>),
+    /// Makes a session if there is none, else gives it a fresh id.
+    Login,
+    Logout,
+}
+
+/// How far a request has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Its session is opened, its handler works, its edits are committed.
+    Usual,
+    /// A login makes the new session.
+    Creating,
+    /// A login ends the old session.
+    Ending,
+}
+
+/// A request on its way.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    pub(crate) browser: usize,
+    pub(crate) host: usize,
+    pub(crate) purpose: Purpose,
+    pub(crate) cookie: Option<(SessionKey, Token)>,
+    /// The copy that its handler works on.
+    pub(crate) opened: Option<Box<Session>>,
+    /// The session that a login has made, until the old one has ended.
+    pub(crate) fresh: Option<(SessionKey, Token)>,
+    pub(crate) stage: Stage,
+    pub(crate) level: Ack,
+    pub(crate) began_us: u64,
+    /// Hosts, with their processes' starts, whose copy covered the token when it began.
+    pub(crate) holders: Vec<(usize, u64)>,
+    /// Crashes before it began.
+    pub(crate) crashes: u64,
+    /// The browser no longer waits.
+    pub(crate) abandoned: bool,
+}
+
+impl World {
+    /// A client with nothing to wait for makes one request, or several at once.
+    pub(crate) fn make_request(&mut self) {
+        let browser = self.rng.usize(0..self.browsers.len());
+        if self.browsers[browser].waiting > 0 {
+            return;
+        }
+        let burst = if self.rng.u8(0..10) == 0 { self.rng.usize(2..5) } else { 1 };
+        for _ in 0..burst {
+            let host = self.rng.usize(0..self.hosts.len());
+            if self.hosts[host].process.is_none() {
+                continue;
+            }
+            let purpose = self.draw_purpose(browser);
+            let level = match self.rng.u8(0..10) {
+                0 => Ack::Local,
+                1 => Ack::All,
+                2 => Ack::Quorum,
+                _ => Ack::One,
+            };
+            let request = Request {
+                browser,
+                host,
+                purpose,
+                cookie: self.browsers[browser].cookie.clone(),
+                opened: None,
+                fresh: None,
+                stage: Stage::Usual,
+                level,
+                began_us: self.now_us,
+                holders: Vec::new(),
+                crashes: self.oracle.crashes,
+                abandoned: false,
+            };
+            let id = self.next_request;
+            self.next_request += 1;
+            self.requests.insert(id, request);
+            self.browsers[browser].waiting += 1;
+            self.report.requests += 1;
+            let in_us = self.rng.u64(10..2_000);
+            self.schedule_arrival(in_us, host, Arrival::Begin(id));
+            self.schedule_give_up(PATIENCE_US, id);
+        }
+    }
+
+    fn draw_purpose(&mut self, browser: usize) -> Purpose {
+        if self.browsers[browser].cookie.is_none() {
+            return Purpose::Login;
+        }
+        match self.rng.u8(0..100) {
+            0..45 => Purpose::Read,
+            45..94 => {
+                let count = self.rng.usize(1..4);
+                Purpose::Edit((0..count).map(|_| self.draw_edit()).collect())
+            }
+            94..97 => Purpose::Login,
+            _ => Purpose::Logout,
+        }
+    }
+
+    fn draw_edit(&mut self) -> Edit {
+        let register = name(["a", "b", "c"][self.rng.usize(0..3)]);
+        let element = Value::from(["w", "x", "y", "z"][self.rng.usize(0..4)]);
+        match self.rng.u8(0..20) {
+            0..6 => Edit::Set(register, self.serial()),
+            6..7 => Edit::Remove(register),
+            7..12 => Edit::Add(name(COUNTER), self.rng.i64(1..4)),
+            12..13 => Edit::Add(name("r"), 1),
+            13..14 => Edit::Reset(name("r")),
+            14..17 => Edit::Insert(name("s"), element),
+            17..19 => Edit::Withdraw(name("s"), element),
+            _ => Edit::Remove(name("s")),
+        }
+    }
+
+    /// A value that no other write has, so that whoever reads it tells which write it saw.
+    fn serial(&mut self) -> Value {
+        self.oracle.serial += 1;
+        self.oracle.serial.to_be_bytes().as_slice().into()
+    }
+
+    // --- at the host ---
+
+    pub(crate) fn begin_request(&mut self, host: usize, id: u64) {
+        let now = self.hosts[host].now(self.now_us);
+        let Some(request) = self.requests.get(&id) else { return };
+        let cookie = request.cookie.clone();
+        let Some((key, token)) = cookie else {
+            self.schedule_arrival(0, host, Arrival::Finish(id));
+            return;
+        };
+        let holders = self.holders_of(key, &token.version);
+        let crashes = self.oracle.crashes;
+        if let Some(request) = self.requests.get_mut(&id) {
+            request.holders = holders;
+            request.crashes = crashes;
+        }
+        let token = (self.rng.u8(0..50) > 0).then_some(token);
+        if token.is_none() {
+            // A browser that lost its token has seen nothing.
+            if let Some(request) = self.requests.get_mut(&id) {
+                request.cookie = Some((key, Token::default()));
+            }
+        }
+        let Some(process) = &mut self.hosts[host].process else { return self.done(id) };
+        process.node.open(Ticket(id), key, token, now.plus(DEADLINE_MS), now);
+    }
+
+    pub(crate) fn opened(
+        &mut self,
+        host: usize,
+        id: u64,
+        opened: Opened,
+    ) -> Result<(), Violation> {
+        self.check_opened(host, id, &opened)?;
+        self.trace(|_| format!("request {id} at n{}: {}", host + 1, describe(&opened)));
+        let Some(request) = self.requests.get_mut(&id) else { return Ok(()) };
+        match opened {
+            Opened::Session { session, .. } => {
+                request.opened = Some(session);
+                let in_us = match self.rng.u8(0..20) {
+                    0 => self.rng.u64(100_000..4_000_000),
+                    _ => self.rng.u64(10..20_000),
+                };
+                self.schedule_arrival(in_us, host, Arrival::Finish(id));
+            }
+            Opened::Ended(_) | Opened::NotFound => {
+                let (browser, key) = (request.browser, request.cookie.as_ref().map(|c| c.0));
+                if self.browsers[browser].cookie.as_ref().map(|c| c.0) == key {
+                    self.browsers[browser].cookie = None;
+                }
+                self.done(id);
+            }
+            Opened::Unavailable => self.done(id),
+        }
+        Ok(())
+    }
+
+    /// The handler of a request has finished: its edits are committed.
+    pub(crate) fn finish_request(&mut self, host: usize, id: u64) {
+        let Some(request) = self.requests.get(&id).cloned() else { return };
+        match (&request.purpose, &request.opened) {
+            (Purpose::Login, _) => self.login(host, id, &request),
+            (_, None) => self.done(id),
+            (Purpose::Read, Some(session)) => self.read(host, id, session, &request),
+            (Purpose::Edit(edits), Some(session)) => {
+                self.commit(host, id, session, Life::Keep, edits.clone(), request.level);
+            }
+            (Purpose::Logout, Some(session)) => {
+                let life = Life::End(EndReason::Logout);
+                self.commit(host, id, session, life, Vec::new(), request.level.max(Ack::One));
+            }
+        }
+    }
+
+    fn read(&mut self, host: usize, id: u64, session: &Session, request: &Request) {
+        let now = self.hosts[host].now(self.now_us);
+        if session.wants_touch(now) {
+            return self.commit(host, id, session, Life::Keep, Vec::new(), Ack::Local);
+        }
+        if let Some((key, _)) = request.cookie {
+            self.take_cookie(request.browser, key, session.version.clone(), session.purge_after());
+        }
+        self.done(id);
+    }
+
+    fn commit(
+        &mut self,
+        host: usize,
+        id: u64,
+        session: &Session,
+        life: Life,
+        edits: Vec<Edit>,
+        level: Ack,
+    ) {
+        let now = self.hosts[host].now(self.now_us);
+        let Some(key) = self.requests.get(&id).and_then(|r| r.cookie.as_ref()).map(|c| c.0) else {
+            return self.done(id);
+        };
+        let commit = Commit { key, life, at: session.version.clone(), edits, level };
+        self.oracle.attempted(&commit);
+        self.trace(|_| format!("request {id} commits {commit:?}"));
+        let Some(process) = &mut self.hosts[host].process else { return self.done(id) };
+        process.node.commit(Ticket(id), commit, now.plus(DEADLINE_MS), now);
+    }
+
+    /// Rule D2: a new session with a copy of the attributes; then the old one ends.
+    fn login(&mut self, host: usize, id: u64, request: &Request) {
+        let now = self.hosts[host].now(self.now_us);
+        let (absolute_ms, idle_ms) = self.draw_lives();
+        let mut bytes: [u8; SessionKey::BYTES] = std::array::from_fn(|_| self.rng.u8(..));
+        bytes[0] &= 0x0f;
+        let key = SessionKey(bytes);
+        let edits = request.opened.as_deref().map(copy_edits).unwrap_or_default();
+        let Some(process) = &mut self.hosts[host].process else { return self.done(id) };
+        let created = process.node.stamp(now);
+        let hard_deadline = created.hlc.time().plus(absolute_ms);
+        let user = User::new(format!("u{}", request.browser)).ok();
+        let core = Core { created, hard_deadline, idle_ms, user };
+        let life = Life::Create(core);
+        let commit = Commit { key, life, at: Version::new(), edits, level: request.level };
+        self.oracle.attempted(&commit);
+        self.trace(|_| format!("request {id} creates {key:?}"));
+        let expire =
+            created.hlc.time().plus(idle_ms + touch_granularity_ms(idle_ms) + 2 * SKEW_MS_MAX);
+        if let Some(request) = self.requests.get_mut(&id) {
+            let may_expire = expire.min(hard_deadline);
+            request.fresh = Some((key, Token { version: created.into(), may_expire }));
+            request.stage = Stage::Creating;
+        }
+        let Some(process) = &mut self.hosts[host].process else { return self.done(id) };
+        process.node.commit(Ticket(id), commit, now.plus(DEADLINE_MS), now);
+    }
+
+    fn draw_lives(&mut self) -> (u64, u64) {
+        if self.kinds.contains(&FaultKind::ShortLives) {
+            (self.rng.u64(3_000..30_000), self.rng.u64(1_000..15_000))
+        } else {
+            (3_600_000, 600_000)
+        }
+    }
+
+    pub(crate) fn committed(
+        &mut self,
+        host: usize,
+        id: u64,
+        outcome: Outcome,
+    ) -> Result<(), Violation> {
+        self.trace(|_| format!("request {id} at n{}: {outcome:?}", host + 1));
+        let Some(request) = self.requests.get(&id).cloned() else { return Ok(()) };
+        self.check_committed(id, &request, &outcome)?;
+        self.report.commits += u64::from(matches!(outcome, Outcome::Done(_)));
+        match (request.stage, outcome) {
+            (Stage::Usual, Outcome::Done(acked)) if request.purpose == Purpose::Logout => {
+                self.browsers[request.browser].cookie = None;
+                drop(acked);
+                self.done(id);
+            }
+            (Stage::Usual, Outcome::Done(acked)) => {
+                if let (Some((key, _)), Some(session)) = (&request.cookie, &request.opened) {
+                    let expire = session.purge_after();
+                    self.take_cookie(request.browser, *key, acked.version, expire);
+                }
+                self.done(id);
+            }
+            (Stage::Usual, Outcome::Gone) => {
+                if !request.abandoned {
+                    self.browsers[request.browser].cookie = None;
+                }
+                self.done(id);
+            }
+            (Stage::Creating, Outcome::Done(acked)) => self.created(host, id, acked.version),
+            // Somebody else ended the old session: the new one stands.
+            (Stage::Ending, Outcome::Done(_) | Outcome::Gone) => self.logged_in(id, &request),
+            (Stage::Creating, Outcome::Gone)
+            | (
+                _,
+                Outcome::Refused(_) | Outcome::Full | Outcome::Unavailable | Outcome::Unknown,
+            ) => self.done(id),
+        }
+        Ok(())
+    }
+
+    /// The new session of a login is made; the old one, if any, ends at level `all` (D2, 16).
+    fn created(&mut self, host: usize, id: u64, version: Version) {
+        let Some(request) = self.requests.get_mut(&id) else { return };
+        if let Some((_, token)) = &mut request.fresh {
+            token.version = version;
+        }
+        request.stage = Stage::Ending;
+        let request = request.clone();
+        match &request.opened {
+            None => self.logged_in(id, &request),
+            Some(session) => {
+                let life = Life::End(EndReason::Rotated);
+                self.commit(host, id, session, life, Vec::new(), Ack::All);
+            }
+        }
+    }
+
+    fn logged_in(&mut self, id: u64, request: &Request) {
+        if !request.abandoned {
+            self.browsers[request.browser].cookie.clone_from(&request.fresh);
+        }
+        self.done(id);
+    }
+
+    fn take_cookie(&mut self, browser: usize, key: SessionKey, version: Version, expire: Time) {
+        let held = &mut self.browsers[browser].cookie;
+        if held.as_ref().is_some_and(|(held, _)| *held == key) {
+            *held = Some((key, Token { version, may_expire: expire }));
+        }
+    }
+
+    // --- ends of requests ---
+
+    fn done(&mut self, id: u64) {
+        if let Some(request) = self.requests.remove(&id) {
+            if !request.abandoned {
+                self.browsers[request.browser].waiting -= 1;
+            }
+        }
+    }
+
+    pub(crate) fn give_up(&mut self, id: u64) {
+        if let Some(request) = self.requests.get_mut(&id) {
+            if !std::mem::replace(&mut request.abandoned, true) {
+                self.browsers[request.browser].waiting -= 1;
+            }
+        }
+    }
+
+    pub(crate) fn fail_requests_of(&mut self, host: usize) {
+        let of_host = |(id, request): (&u64, &Request)| (request.host == host).then_some(*id);
+        let ids: Vec<u64> = self.requests.iter().filter_map(of_host).collect();
+        for id in ids {
+            self.done(id);
+        }
+    }
+
+    /// True while every request must be answered.
+    pub(crate) fn must_serve(&self) -> bool {
+        self.phase == Phase::Calm && self.now_us > self.calm_since_us + 8_000_000
+    }
+}
+
+pub(crate) fn name(text: &str) -> Name {
+    #[expect(clippy::expect_used, reason = "names of the simulator are short")]
+    Name::new(text).expect("a short name")
+}
+
+/// The edits that make a new session equal to an old one.
+fn copy_edits(session: &Session) -> Vec<Edit> {
+    session
+        .present()
+        .flat_map(|(name, content)| match content {
+            Content::Absent => Vec::new(),
+            Content::Register(value) => vec![Edit::Set(name.clone(), value.clone())],
+            Content::Counter(counter) => vec![Edit::Add(name.clone(), counter.value())],
+            Content::Set(set) => set.iter().map(|e| Edit::Insert(name.clone(), e.clone())).collect(),
+        })
+        .collect()
+}
+
+fn describe(opened: &Opened) -> String {
+    match opened {
+        Opened::Session { session, lost } if lost.is_empty() => format!("at {:?}", session.version),
+        Opened::Session { session, lost } => format!("at {:?} lost {lost:?}", session.version),
+        Opened::Ended(tombstone) => format!("{tombstone:?}"),
+        Opened::NotFound => "not found".to_owned(),
+        Opened::Unavailable => "unavailable".to_owned(),
+    }
+}

@@ -1,0 +1,105 @@
+//! A machine of the cluster: its clock, and the process that runs on it.
+
+use protocol::{Copies, Liveness, MemberName, Node, Options, Rules, View};
+use session::{Inc, LIMITS_DEFAULT, Time};
+
+/// When the simulated world begins, in milliseconds since the epoch.
+pub(crate) const BEGIN_MS: u64 = 1_800_000_000_000;
+
+/// A process: what is lost when it dies.
+pub(crate) struct Process {
+    pub(crate) inc: Inc,
+    pub(crate) node: Node,
+    pub(crate) liveness: Liveness,
+    pub(crate) view: View,
+}
+
+/// A machine: what stays.
+pub(crate) struct Host {
+    pub(crate) index: u16,
+    pub(crate) name: MemberName,
+    pub(crate) process: Option<Process>,
+    pub(crate) paused: bool,
+    /// Until when everything that arrives waits; used while paused.
+    skew_ms: i64,
+    drift_ppm: i64,
+    last_now: Time,
+    pub(crate) starts: u64,
+}
+
+/// What all hosts have in common.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    pub(crate) nodes: usize,
+    pub(crate) outbox_sessions_max: usize,
+    pub(crate) bytes_max: usize,
+    pub(crate) rules: Rules,
+}
+
+impl Host {
+    pub(crate) fn new(index: u16, skew_ms: i64, drift_ppm: i64) -> Self {
+        Self {
+            index,
+            name: name(index),
+            process: None,
+            paused: false,
+            skew_ms,
+            drift_ppm,
+            last_now: Time(0),
+            starts: 0,
+        }
+    }
+
+    /// What its clock says at the true time `us`, in microseconds from the beginning; never less
+    /// than it said before (rule H2).
+    pub(crate) fn now(&mut self, us: u64) -> Time {
+        let ms = i64::try_from(us / 1_000).unwrap_or(i64::MAX);
+        let off = self.skew_ms + ms * self.drift_ppm / 1_000_000;
+        let now = (BEGIN_MS + us / 1_000).saturating_add_signed(off);
+        self.last_now = self.last_now.max(Time(now));
+        self.last_now
+    }
+
+    /// Sets its clock right, for the calm; it stands still rather than going back.
+    pub(crate) fn set_clock_right(&mut self) {
+        self.skew_ms = 0;
+        self.drift_ppm = 0;
+    }
+
+    /// Starts a process, which knows nobody.
+    pub(crate) fn start(&mut self, settings: &Settings, seed: u64, us: u64) -> Inc {
+        let now = self.now(us);
+        self.starts += 1;
+        // A restart within a millisecond must still be a later start.
+        let inc = Inc::of_start(now.plus(self.starts), self.index);
+        let names = (0..settings.nodes).map(|i| name(u16::try_from(i).unwrap_or(u16::MAX)));
+        let mut view = View::fixed(names, Copies::All);
+        view.started(&self.name, inc);
+        let options = Options {
+            inc,
+            name: self.name.clone(),
+            shard: 0,
+            shards: 16,
+            digest_seed: 7,
+            noise_seed: seed ^ inc.0,
+            outbox_sessions_max: settings.outbox_sessions_max,
+            repair_interval_ms: protocol::limits::REPAIR_INTERVAL_MS,
+            repair_bytes_per_second: protocol::limits::REPAIR_BYTES_PER_SECOND / 16,
+            ack_timeout_ms: 1_000,
+            bytes_max: settings.bytes_max,
+            limits: LIMITS_DEFAULT,
+            rules: settings.rules,
+        };
+        let mut node = Node::new(options, view.clone(), now);
+        node.store_mut().keep_journal();
+        self.process = Some(Process { inc, node, liveness: Liveness::new(inc), view });
+        self.paused = false;
+        inc
+    }
+}
+
+fn name(index: u16) -> MemberName {
+    ["n1", "n2", "n3", "n4", "n5", "n6", "n7"]
+        .get(usize::from(index))
+        .map_or_else(|| format!("m{index}").as_str().into(), |name| (*name).into())
+}

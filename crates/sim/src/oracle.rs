@@ -1,0 +1,400 @@
+//! What really happened: every write ever stamped, every session ever ended, every acknowledgement
+//! ever given. It looks into all hosts at once, which no host can.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hasher as _};
+
+use protocol::{Commit, Lane, Life, Message};
+use session::{
+    Body, Content, Core, Delta, Edit, Hlc, Inc, SKEW_MS_MAX, Session, SessionKey, Stamp, State,
+    Time, Value, Version,
+};
+
+use crate::client::{COUNTER, name};
+use crate::world::{Violation, World};
+
+/// A write as it was stamped.
+pub(crate) struct Logged {
+    pub(crate) stamp: Stamp,
+    pub(crate) delta: Delta,
+    /// By how much it changed the counter that nobody resets.
+    pub(crate) added: i64,
+}
+
+/// A write that clients were told is held by others.
+pub(crate) struct AckedWrite {
+    pub(crate) version: Version,
+    /// Copies beside the stamper's.
+    pub(crate) got: usize,
+    /// Processes that held it and died.
+    pub(crate) crashed: usize,
+}
+
+/// What is known of one session.
+#[derive(Default)]
+pub(crate) struct Record {
+    pub(crate) log: Vec<Logged>,
+    pub(crate) core: Option<Core>,
+    /// Hash of the content at each version that was ever seen.
+    contents: BTreeMap<u64, u64>,
+    pub(crate) acked: Vec<AckedWrite>,
+    /// Of an acknowledged end: copies beside the first, and processes that held it and died.
+    pub(crate) end_acked: Option<(usize, usize)>,
+    /// Processes that have held its tombstone.
+    pub(crate) ended_at: BTreeSet<Inc>,
+    /// Values that some request tried to write.
+    pub(crate) values: BTreeSet<Value>,
+    /// Elements that some request tried to remove, and what it had seen.
+    pub(crate) withdrawn: Vec<(Value, Version)>,
+    /// Additions that clients attempted, and those that they know took effect.
+    pub(crate) attempted_additions: i64,
+    /// True once a write that was acknowledged is lost by more crashes than it survives.
+    pub(crate) lost: bool,
+}
+
+/// What a host held when it was last looked at.
+#[derive(Clone)]
+pub(crate) struct Seen {
+    version: Version,
+    last_access: Time,
+    ended: Option<Time>,
+    purge_after: Time,
+    elements: Vec<(Value, Version)>,
+}
+
+pub(crate) struct Oracle {
+    pub(crate) records: BTreeMap<SessionKey, Record>,
+    /// Per host, what its process held.
+    pub(crate) seen: Vec<BTreeMap<SessionKey, Seen>>,
+    last_stamp: BTreeMap<Inc, Hlc>,
+    pub(crate) serial: u64,
+    pub(crate) crashes: u64,
+    /// Messages other than the beginning of a comparison since the last look.
+    pub(crate) loud: u64,
+}
+
+impl Oracle {
+    pub(crate) fn new(nodes: usize) -> Self {
+        Self {
+            records: BTreeMap::new(),
+            seen: vec![BTreeMap::new(); nodes],
+            last_stamp: BTreeMap::new(),
+            serial: 0,
+            crashes: 0,
+            loud: 0,
+        }
+    }
+
+    pub(crate) fn started(&mut self, host: usize) {
+        self.seen[host].clear();
+    }
+
+    /// A request is about to commit this.
+    pub(crate) fn attempted(&mut self, commit: &Commit) {
+        let record = self.records.entry(commit.key).or_default();
+        if let Life::Create(core) = &commit.life {
+            record.core = Some(core.clone());
+        }
+        for edit in &commit.edits {
+            match edit {
+                Edit::Set(_, value) => {
+                    record.values.insert(value.clone());
+                }
+                Edit::Add(counter, amount) if counter.as_str() == COUNTER => {
+                    record.attempted_additions += amount;
+                }
+                Edit::Withdraw(_, element) => {
+                    record.withdrawn.push((element.clone(), commit.at.clone()));
+                }
+                Edit::Remove(set) if set.as_str() == "s" => {
+                    // Whatever stands in it may go.
+                    for element in ["w", "x", "y", "z"] {
+                        record.withdrawn.push((element.into(), all_of(Inc(u64::MAX))));
+                    }
+                }
+                Edit::SetIf { .. }
+                | Edit::Remove(_)
+                | Edit::Add(..)
+                | Edit::Reset(_)
+                | Edit::Insert(..) => {}
+            }
+        }
+    }
+
+    pub(crate) fn noise(&mut self, _lane: Lane, message: &Message) {
+        if !matches!(message, Message::Root { .. } | Message::Same { .. } | Message::Compared { .. })
+        {
+            self.loud += 1;
+        }
+    }
+
+    /// The session as it must be at `version`: the join of the writes that it covers (I-COV).
+    pub(crate) fn expected(&self, key: SessionKey, version: &Version) -> Option<Session> {
+        let record = self.records.get(&key)?;
+        let mut session = Session::new(record.core.clone()?);
+        let mut writes: Vec<&Logged> =
+            record.log.iter().filter(|write| version.covers(write.stamp)).collect();
+        writes.sort_by_key(|write| write.stamp);
+        for write in writes {
+            if let Body::Change(change) = &write.delta.body {
+                session.merge_unchecked(change);
+            }
+        }
+        Some(session)
+    }
+}
+
+/// A version that stands for "everything", where only its identity matters.
+fn all_of(inc: Inc) -> Version {
+    Stamp { hlc: Hlc(u64::MAX), inc }.into()
+}
+
+pub(crate) fn is_everything(version: &Version) -> bool {
+    version.get(Inc(u64::MAX)).is_some()
+}
+
+fn hash(value: &impl std::hash::Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The counter that nobody resets, as one writer has counted it.
+fn added_by(session: Option<&Session>, inc: Inc) -> i64 {
+    match session.map(|session| session.content(&name(COUNTER))) {
+        Some(Content::Counter(counter)) => counter.tally(inc).map_or(0, |tally| {
+            i64::try_from(tally.plus).unwrap_or(i64::MAX)
+                - i64::try_from(tally.minus).unwrap_or(i64::MAX)
+        }),
+        Some(Content::Absent | Content::Set(_) | Content::Register(_)) | None => 0,
+    }
+}
+
+impl World {
+    /// Something changed at a host: what holds at every step is checked here.
+    pub(crate) fn observe(&mut self, host: usize, key: SessionKey) -> Result<(), Violation> {
+        let now = self.hosts[host].now(self.now_us);
+        let Some(process) = &self.hosts[host].process else { return Ok(()) };
+        let inc = process.inc;
+        let state = process.node.store().get(key).cloned();
+        let before = self.oracle.seen[host].get(&key).cloned();
+        match state {
+            None => self.observe_purge(host, key, before.as_ref(), now),
+            Some(State::Ended(tombstone)) => {
+                self.oracle.records.entry(key).or_default().ended_at.insert(inc);
+                let seen = Seen {
+                    version: Version::new(),
+                    last_access: Time(0),
+                    ended: Some(tombstone.deadline),
+                    purge_after: tombstone.deadline,
+                    elements: Vec::new(),
+                };
+                self.oracle.seen[host].insert(key, seen);
+                Ok(())
+            }
+            Some(State::Alive(session)) => {
+                self.observe_alive(host, inc, key, &session, before.as_ref(), now)
+            }
+        }
+    }
+
+    /// Tombstones go at their deadline and not before, sessions when idle or over (rule T3).
+    fn observe_purge(
+        &mut self,
+        host: usize,
+        key: SessionKey,
+        before: Option<&Seen>,
+        now: Time,
+    ) -> Result<(), Violation> {
+        self.oracle.seen[host].remove(&key);
+        let early = before.is_some_and(|seen| match seen.ended {
+            Some(deadline) => now <= deadline.plus(2 * SKEW_MS_MAX),
+            None => now < seen.purge_after,
+        });
+        if early {
+            let detail = format!("n{} forgot {key:?} too early", host + 1);
+            return Err(self.violation("T3", detail));
+        }
+        Ok(())
+    }
+
+    fn observe_alive(
+        &mut self,
+        host: usize,
+        inc: Inc,
+        key: SessionKey,
+        session: &Session,
+        before: Option<&Seen>,
+        now: Time,
+    ) -> Result<(), Violation> {
+        let at = format!("{key:?} at n{}", host + 1);
+        let record = self.oracle.records.entry(key).or_default();
+        if record.ended_at.contains(&inc) {
+            return Err(self.violation("I-TERM", format!("{at} lives again")));
+        }
+        if now > session.core.hard_deadline {
+            return Err(self.violation("T2", format!("{at} was merged after its deadline")));
+        }
+        if session.version.newest().time() > now.plus(SKEW_MS_MAX) {
+            return Err(self.violation("I-HLC", format!("{at} holds a stamp from the future")));
+        }
+        if let Some(seen) = before {
+            let grew = seen.ended.is_none()
+                && session.version.covers_all(&seen.version)
+                && session.last_access >= seen.last_access;
+            if !grew {
+                return Err(self.violation("I-MONO", format!("{at} lost something")));
+            }
+        }
+        let (content, version) = (hash(&session.attributes), hash(&session.version));
+        if *record.contents.entry(version).or_insert(content) != content {
+            let detail = format!("{at}: two contents at {:?}", session.version);
+            return Err(self.violation("I-DET", detail));
+        }
+        self.observe_write(host, inc, key, session, before)?;
+        let seen = Seen {
+            version: session.version.clone(),
+            last_access: session.last_access,
+            ended: None,
+            purge_after: session.purge_after(),
+            elements: elements(session),
+        };
+        self.oracle.seen[host].insert(key, seen);
+        Ok(())
+    }
+
+    /// If the host has stamped something, it goes into the log.
+    fn observe_write(
+        &mut self,
+        host: usize,
+        inc: Inc,
+        key: SessionKey,
+        session: &Session,
+        before: Option<&Seen>,
+    ) -> Result<(), Violation> {
+        let own = session.version.get(inc);
+        let known = before.and_then(|seen| seen.version.get(inc));
+        let Some(hlc) = own.filter(|_| own != known) else { return Ok(()) };
+        let created = session.core.created == Stamp { hlc, inc };
+        let alone = session.version.len() == 1;
+        let logged = self.oracle.records.get(&key).is_some_and(|r| !r.log.is_empty());
+        if created && (logged || !alone) {
+            // Another host executed the creation with edits of its own; it is in the log.
+            return Ok(());
+        }
+        let last = self.oracle.last_stamp.get(&inc).copied().unwrap_or_default();
+        // A creation is stamped when the id is drawn, a moment before it is committed.
+        if hlc <= last && !created {
+            let detail = format!("{inc:?} stamped {hlc:?} after {last:?}");
+            return Err(self.violation("I-HLC", detail));
+        }
+        self.oracle.last_stamp.insert(inc, hlc.max(last));
+        if let Some(seen) = before {
+            self.check_removals(host, key, session, seen)?;
+        }
+        let lo = before.map(|seen| seen.version.clone()).unwrap_or_default();
+        let delta = session.extract(key, &lo);
+        let record = self.oracle.records.entry(key).or_default();
+        let previous = record.log.iter().filter(|w| w.stamp.inc == inc).map(|w| w.added).sum();
+        let added = added_by(Some(session), inc).saturating_sub(previous);
+        record.log.push(Logged { stamp: Stamp { hlc, inc }, delta, added });
+        Ok(())
+    }
+
+    /// Rule A3: an addition goes only if some request that removed it had seen it.
+    fn check_removals(
+        &self,
+        host: usize,
+        key: SessionKey,
+        session: &Session,
+        seen: &Seen,
+    ) -> Result<(), Violation> {
+        let Some(record) = self.oracle.records.get(&key) else { return Ok(()) };
+        let now = elements(session);
+        let gone = |element: &Value| !now.iter().any(|(held, _)| held == element);
+        for (element, stamps) in seen.elements.iter().filter(|(element, _)| gone(element)) {
+            for (inc, hlc) in stamps.iter() {
+                let stamp = Stamp { hlc, inc };
+                let wanted = record
+                    .withdrawn
+                    .iter()
+                    .any(|(e, at)| e == element && (is_everything(at) || at.covers(stamp)));
+                if !wanted {
+                    let detail = format!("n{} removed an unseen addition of {key:?}", host + 1);
+                    return Err(self.violation("A3", detail));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A process is about to die: what only it held is lost, within what was promised (I-DUR).
+    pub(crate) fn oracle_crash(&mut self, host: usize) -> Result<(), Violation> {
+        self.oracle.crashes += 1;
+        let keys: Vec<SessionKey> = self.oracle.records.keys().copied().collect();
+        for key in keys {
+            self.crash_of_holder(host, key)?;
+        }
+        Ok(())
+    }
+
+    fn crash_of_holder(&mut self, host: usize, key: SessionKey) -> Result<(), Violation> {
+        let true_now = Time(crate::host::BEGIN_MS + self.now_us / 1_000);
+        let holds = |h: usize, version: &Version| {
+            self.oracle.seen[h].get(&key).is_some_and(|seen| {
+                seen.ended.is_some() || seen.version.covers_all(version)
+            }) && self.hosts[h].process.is_some()
+        };
+        let over = self.oracle.seen.iter().filter_map(|seen| seen.get(&key)).all(|seen| {
+            // Expiry is decided by each host's own clock, some of which are wrong.
+            true_now.plus(5_000) > seen.purge_after
+        });
+        let Some(record) = self.oracle.records.get(&key) else { return Ok(()) };
+        let mut crashed = Vec::new();
+        let mut lost = Vec::new();
+        for (index, write) in record.acked.iter().enumerate() {
+            if !holds(host, &write.version) {
+                continue;
+            }
+            crashed.push(index);
+            let left = (0..self.hosts.len()).any(|h| h != host && holds(h, &write.version));
+            if !left && !over {
+                if write.crashed < write.got {
+                    let detail = format!(
+                        "{key:?}: {:?} was acknowledged by {} others and is lost by {} crashes",
+                        write.version,
+                        write.got,
+                        write.crashed + 1
+                    );
+                    return Err(self.violation("I-DUR", detail));
+                }
+                lost.push(index);
+            }
+        }
+        let ended_here = self.oracle.seen[host].get(&key).is_some_and(|s| s.ended.is_some());
+        let Some(record) = self.oracle.records.get_mut(&key) else { return Ok(()) };
+        for index in crashed {
+            record.acked[index].crashed += 1;
+        }
+        for index in lost.into_iter().rev() {
+            record.acked.remove(index);
+            record.lost = true;
+        }
+        if let (Some((_, crashed)), true) = (&mut record.end_acked, ended_here) {
+            *crashed += 1;
+        }
+        Ok(())
+    }
+}
+
+fn elements(session: &Session) -> Vec<(Value, Version)> {
+    match session.content(&name("s")) {
+        Content::Set(set) => set
+            .iter_stamps()
+            .map(|(element, stamps)| {
+                (element.clone(), stamps.iter().map(|s| (s.inc, s.hlc)).collect())
+            })
+            .collect(),
+        Content::Absent | Content::Counter(_) | Content::Register(_) => Vec::new(),
+    }
+}
