@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use session::{Gap, Hlc, Inc, Session, Version};
 
-use crate::history::{History, KEY, change_of, config, steps};
+use crate::history::{History, KEY, change_of, config, core, steps};
 
 /// For each entry of a version: left out, lowered by up to three stamps' worth, or as it is.
 fn cuts() -> impl Strategy<Value = Vec<Option<u64>>> {
@@ -73,6 +73,8 @@ proptest! {
             let builds_on_this = delivery.before.version.covers_all(&delivery.change.lo);
             if builds_on_this {
                 prop_assert_eq!(delivery.result, Ok(()));
+                let latest = delivery.before.last_access.max(delivery.change.last_access);
+                prop_assert_eq!(delivery.after.last_access, latest);
                 prop_assert_eq!(&delivery.after, &join(&delivery.before, &delivery.whole));
             } else {
                 prop_assert_eq!(delivery.result, Err(Gap));
@@ -99,5 +101,19 @@ proptest! {
         for (inc, hlc) in both.iter() {
             prop_assert!(a.get(inc) == Some(hlc) || b.get(inc) == Some(hlc), "and no more");
         }
+    }
+}
+
+/// A touch is the one change outside the version: it moves the last access on and nothing else.
+#[test]
+fn a_touch_is_merged_and_never_goes_back() {
+    let mut session = Session::new(core(1));
+    let before = session.clone();
+    let later = before.last_access.plus(60_000);
+    for (now, expected) in [(later, later), (later.minus(1), later)] {
+        let touch = change_of(before.touch(KEY, now));
+        assert!(touch.is_well_formed());
+        assert_eq!(session.merge(&touch), Ok(()));
+        assert_eq!(session, Session { last_access: expected, ..before.clone() });
     }
 }

@@ -10,7 +10,7 @@ use session::{
 
 /// Cases of each law, unless the environment's `PROPTEST_CASES` says otherwise: as many as keep the
 /// whole file below ten seconds.
-const CASES: u32 = 20_000;
+const CASES: u32 = 10_000;
 
 pub(crate) const KEY: SessionKey = SessionKey([7; 16]);
 
