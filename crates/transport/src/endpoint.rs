@@ -29,6 +29,9 @@ use crate::{accept, frame, random, reload, subject};
 /// How often the certificate files are looked at, unless configured otherwise.
 pub const RELOAD_INTERVAL_DEFAULT: Duration = Duration::from_secs(30);
 
+/// The part of the time for stopping in which what waits is still sent.
+const FLUSH_PART: f64 = 0.9;
+
 /// A peer and where to find it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerAddress {
@@ -238,7 +241,9 @@ impl Endpoint {
     /// [`Events::next`] then gives what had arrived, and after it `None`, without `Down` events.
     pub async fn shutdown(&self, deadline: Duration) {
         let until = Instant::now() + deadline;
-        let Some(pairs) = self.shared.stop(Some(until)) else {
+        // The rest is for closing the connections, so that the peers are told.
+        let flush_until = Instant::now() + deadline.mul_f64(FLUSH_PART);
+        let Some(pairs) = self.shared.stop(Some(flush_until)) else {
             // Somebody else is at it, and must not be disturbed.
             let _ = timeout_at(until.into(), self.shared.endpoint.wait_idle()).await;
             return;

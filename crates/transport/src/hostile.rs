@@ -123,18 +123,19 @@ pub struct HostileLink {
 }
 
 impl HostileLink {
-    /// Makes both connections and waits until the node has chosen this link.
+    /// Makes both connections and waits until the node has chosen this link. `process` stands
+    /// for one start of the peer.
     ///
     /// # Errors
     /// The node refuses.
     pub async fn establish(
         node: SocketAddr,
         credentials: &CertAndKey,
+        process: u64,
         hello: Bytes,
     ) -> Result<Self, HostileError> {
         let link = random::nonzero().map_err(failed)?;
-        let instance = random::nonzero().map_err(failed)?;
-        let first = Preface { link, instance, lost: 0, hello };
+        let first = Preface { link, instance: process, lost: 0, hello };
         let control = HostileConnection::connect(node, Some(credentials)).await?;
         let data = HostileConnection::connect(node, Some(credentials)).await?;
         let control_send = first.send(&control.connection, Lane::Control).await.map_err(failed)?;

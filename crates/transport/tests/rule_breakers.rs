@@ -36,7 +36,7 @@ fn start(config: EndpointConfig, cluster: &Cluster) -> (Node, CertAndKey) {
 
 async fn establish(node: &mut Node, peer: &CertAndKey) -> HostileLink {
     let at = node.endpoint.local_addr();
-    let link = timeout(PATIENCE, HostileLink::establish(at, peer, Bytes::from("evil")));
+    let link = timeout(PATIENCE, HostileLink::establish(at, peer, 1, Bytes::from("evil")));
     let link = link.await.expect("no link").unwrap();
     assert_eq!(node.up().await, "evil");
     link
@@ -141,13 +141,26 @@ async fn a_new_process_of_a_peer_takes_the_place_of_the_old_one() {
     let old = establish(&mut node, &peer).await;
     let at = node.endpoint.local_addr();
     let new = tokio::spawn(async move {
-        HostileLink::establish(at, &peer, Bytes::from("a later start")).await.unwrap()
+        HostileLink::establish(at, &peer, 2, Bytes::from("a later start")).await.unwrap()
     });
     assert_eq!(node.down().await, DownReason::Superseded);
     assert_eq!(node.up().await, "a later start");
     assert!(old.data.closed().await.contains("newer link"));
     let _new = new.await.unwrap();
     assert!(node.endpoint.status()[0].up);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_link_of_the_same_process_is_refused() {
+    let cluster = Cluster::new("c1");
+    let (mut node, peer) = node_and_peer(&cluster);
+    let mut first = establish(&mut node, &peer).await;
+    let at = node.endpoint.local_addr();
+    let second = HostileLink::establish(at, &peer, 1, Bytes::from("evil")).await;
+    assert!(second.unwrap_err().to_string().contains("another link stands"));
+    first.lanes[0].send(&[0, 0, 0, 0]).await.unwrap();
+    assert_eq!(node.frame().await, (Lane::Control, Bytes::new()));
+    assert_eq!(node.endpoint.counters().links_up, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

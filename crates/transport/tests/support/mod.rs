@@ -103,9 +103,11 @@ pub fn limits() -> Limits {
     }
 }
 
+/// Writes a file over another one in one step, so that nobody reads a half of it.
 pub fn replace(path: &Path, text: &str) {
-    let _ = std::fs::remove_file(path);
-    write_new(path, text.as_bytes(), Mode::Secret).unwrap();
+    let new = path.with_extension("new");
+    write_new(&new, text.as_bytes(), Mode::Secret).unwrap();
+    std::fs::rename(new, path).unwrap();
 }
 
 /// A running node.
