@@ -112,10 +112,10 @@ impl Node {
         if !is_plausible(&core, now) {
             return self.answer(asker, Outcome::Unavailable);
         }
-        let own = core.created.inc == self.options.inc;
+        self.clock.observe(&core.created.into());
         let mut session = Session::new(core);
         session.last_access = session.last_access.max(now);
-        let stamp = if own { session.core.created } else { self.clock.stamp(now) };
+        let stamp = self.clock.stamp(now);
         match session.stamp(commit.key, &commit.edits, &commit.at, stamp, &self.options.limits) {
             Err(error) => return self.answer(asker, Outcome::Refused(error)),
             Ok(None) => {}
@@ -231,13 +231,8 @@ impl Node {
         match asker {
             Asker::Local(ticket) => self.events.push_back(Event::Committed(ticket, outcome)),
             Asker::Peer(peer, request) => {
-                let executed = outcome != Outcome::Unavailable;
-                if executed {
-                    self.forwards.answer(peer, request, &outcome);
-                } else {
-                    self.forwards.forget(peer, request);
-                }
-                let outcome = executed.then_some(outcome);
+                let outcome = Some(outcome).filter(|outcome| *outcome != Outcome::Unavailable);
+                self.forwards.answer(peer, request, &outcome);
                 self.send(peer, Lane::Live, Message::Forwarded { request, outcome });
             }
         }
@@ -340,8 +335,9 @@ impl Node {
         match outcome {
             Some(outcome) => self.finish_forward(request, outcome),
             None => {
-                outgoing.refused_by(from, now);
-                self.advance_forward(request, now);
+                if let Some(number) = self.forwards.refused(request, from, now) {
+                    self.advance_forward(number, now);
+                }
             }
         }
     }
@@ -364,12 +360,11 @@ impl Node {
         match self.forwards.receive(from, request, deadline) {
             Known::Running => {}
             Known::Answered(outcome) => {
-                let outcome = Some(outcome);
                 self.send(from, Lane::Live, Message::Forwarded { request, outcome });
             }
-            Known::Full => {
-                self.send(from, Lane::Live, Message::Forwarded { request, outcome: None });
-            }
+            // Too many are remembered. A refusal that is not remembered could be followed by an
+            // execution, so there is none: the sender asks again, or learns nothing.
+            Known::Full => self.counters.answers_dropped += 1,
             Known::New if deadline <= now || !self.may_stamp() => {
                 self.answer(Asker::Peer(from, request), Outcome::Unavailable);
             }
