@@ -85,6 +85,10 @@ impl Forwards {
         Some(self.next)
     }
 
+    pub(crate) fn get(&self, number: u64) -> Option<&Outgoing> {
+        self.outgoing.get(&number)
+    }
+
     pub(crate) fn get_mut(&mut self, number: u64) -> Option<&mut Outgoing> {
         self.outgoing.get_mut(&number)
     }

@@ -27,7 +27,7 @@ impl Node {
             return self.answer(Asker::Local(ticket), Outcome::Gone);
         }
         self.observe(&commit.at, now);
-        if self.executor(&commit) == Some(self.options.inc) {
+        if self.executor(&commit, |_| true) == Some(self.options.inc) {
             return self.execute(Asker::Local(ticket), commit, deadline, now);
         }
         match self.forwards.add(ticket, commit, deadline) {
@@ -40,15 +40,19 @@ impl Node {
     }
 
     /// Who should execute these edits: this node if it may stamp, else the first owner that
-    /// answers. Edits that depend on what others wrote all go to the first.
+    /// answers and that `may_ask` leaves. Edits that depend on what others wrote all go to the
+    /// first.
     // Rule N2.
-    fn executor(&self, commit: &Commit) -> Option<Inc> {
+    fn executor(&self, commit: &Commit, may_ask: impl Fn(Inc) -> bool) -> Option<Inc> {
         let conditional = commit.edits.iter().any(session::Edit::is_conditional);
         if self.may_stamp() && !conditional {
             return Some(self.options.inc);
         }
         let able = |owner: &Inc| {
-            if *owner == self.options.inc { self.may_stamp() } else { self.is_reachable(*owner) }
+            match *owner == self.options.inc {
+                true => self.may_stamp(),
+                false => self.is_reachable(*owner) && may_ask(*owner),
+            }
         };
         self.placement.owners(commit.key.slot()).find(able)
     }
@@ -273,7 +277,7 @@ impl Node {
             return;
         };
         let (deadline, target) = (outgoing.deadline, outgoing.target);
-        let (late, slot) = (outgoing.is_late(now), outgoing.commit.key.slot());
+        let late = outgoing.is_late(now);
         if let Some(target) = target {
             if deadline <= now || !self.view.contains(target) {
                 self.finish_forward(number, Outcome::Unknown);
@@ -285,21 +289,19 @@ impl Node {
         if deadline <= now {
             return self.finish_forward(number, Outcome::Unavailable);
         }
-        if self.may_stamp() {
-            if let Some(outgoing) = self.forwards.remove(number) {
-                let asker = Asker::Local(outgoing.ticket);
-                self.execute(asker, outgoing.commit, deadline, now);
-            }
-            return;
-        }
-        let able = |owner: &Inc| self.is_reachable(*owner) && *owner != self.options.inc;
-        let able: Vec<Inc> = self.placement.owners(slot).filter(able).collect();
-        let Some(outgoing) = self.forwards.get_mut(number) else {
+        let Some(outgoing) = self.forwards.get(number) else {
             return;
         };
-        let next = able.into_iter().find(|owner| outgoing.may_ask(*owner, now));
-        if let Some(next) = next {
-            self.send_forward(number, next, now);
+        let next = self.executor(&outgoing.commit, |owner| outgoing.may_ask(owner, now));
+        match next {
+            Some(next) if next == self.options.inc => {
+                if let Some(outgoing) = self.forwards.remove(number) {
+                    let asker = Asker::Local(outgoing.ticket);
+                    self.execute(asker, outgoing.commit, deadline, now);
+                }
+            }
+            Some(next) => self.send_forward(number, next, now),
+            None => {}
         }
     }
 
