@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use session::{Inc, Time};
+use session::{Inc, SKEW_MS_MAX, Time};
 
 use crate::event::{Outcome, Ticket};
 use crate::limits::{FORWARD_RETRY_MS, FORWARDS_MAX};
@@ -36,12 +36,6 @@ impl Outgoing {
     pub(crate) fn is_late(&self, now: Time) -> bool {
         now.since(self.sent) >= FORWARD_RETRY_MS
     }
-
-    /// The process that had it did nothing: another may be asked.
-    pub(crate) fn refused_by(&mut self, peer: Inc, now: Time) {
-        self.target = None;
-        self.refused.insert(peer, now.plus(FORWARD_RETRY_MS));
-    }
 }
 
 /// What is known of edits that arrived from a peer.
@@ -51,15 +45,16 @@ pub(crate) enum Known {
     New,
     /// They are being executed.
     Running,
-    /// They were executed, with this outcome.
-    Answered(Outcome),
+    /// They were executed, with this outcome; or refused, if there is none.
+    Answered(Option<Outcome>),
     /// Too many are remembered; nothing was executed.
     Full,
 }
 
 struct Incoming {
-    deadline: Time,
-    outcome: Option<Outcome>,
+    /// `Some` once answered. A refusal is remembered like an outcome: by then the sender may have
+    /// asked another node, and a late copy of the same message must not be executed here.
+    answer: Option<Option<Outcome>>,
 }
 
 /// Forwarded edits of one shard, in both directions; at most [`FORWARDS_MAX`] each.
@@ -73,6 +68,17 @@ pub(crate) struct Forwards {
 }
 
 impl Forwards {
+    /// `peer` did nothing with the edits under that number: they get a new one, under which
+    /// another process, or the same one later, is asked.
+    pub(crate) fn refused(&mut self, number: u64, peer: Inc, now: Time) -> Option<u64> {
+        let mut outgoing = self.outgoing.remove(&number)?;
+        outgoing.target = None;
+        outgoing.refused.insert(peer, now.plus(FORWARD_RETRY_MS));
+        self.next += 1;
+        self.outgoing.insert(self.next, outgoing);
+        Some(self.next)
+    }
+
     /// Takes edits in and numbers them; `None` if too many are on their way.
     pub(crate) fn add(&mut self, ticket: Ticket, commit: Commit, deadline: Time) -> Option<u64> {
         if self.outgoing.len() >= FORWARDS_MAX {
@@ -104,30 +110,24 @@ impl Forwards {
     /// Recognises edits that arrived before.
     pub(crate) fn receive(&mut self, from: Inc, number: u64, deadline: Time) -> Known {
         if let Some(known) = self.incoming.get(&(from, number)) {
-            return match &known.outcome {
-                Some(outcome) => Known::Answered(outcome.clone()),
+            return match &known.answer {
+                Some(answer) => Known::Answered(answer.clone()),
                 None => Known::Running,
             };
         }
         if self.incoming.len() >= FORWARDS_MAX {
             return Known::Full;
         }
-        self.incoming.insert((from, number), Incoming { deadline, outcome: None });
-        self.deadlines.insert((deadline, from, number));
+        self.incoming.insert((from, number), Incoming { answer: None });
+        // The sender repeats itself until the deadline by its clock, which may be behind ours.
+        self.deadlines.insert((deadline.plus(2 * SKEW_MS_MAX), from, number));
         Known::New
     }
 
     /// Keeps the answer for those who ask again.
-    pub(crate) fn answer(&mut self, from: Inc, number: u64, outcome: &Outcome) {
+    pub(crate) fn answer(&mut self, from: Inc, number: u64, answer: &Option<Outcome>) {
         if let Some(known) = self.incoming.get_mut(&(from, number)) {
-            known.outcome = Some(outcome.clone());
-        }
-    }
-
-    /// Forgets edits that were not executed, so that a retry may be.
-    pub(crate) fn forget(&mut self, from: Inc, number: u64) {
-        if let Some(known) = self.incoming.remove(&(from, number)) {
-            self.deadlines.remove(&(known.deadline, from, number));
+            known.answer = Some(answer.clone());
         }
     }
 

@@ -53,6 +53,10 @@ pub const REPAIR_INTERVAL_MS: u64 = 10_000;
 /// A comparison that makes no progress for this long has failed, in milliseconds.
 pub const ROUND_STALL_MS: u64 = 2_000;
 
+/// A question of a comparison is asked again after this long, in milliseconds: questions are
+/// harmless, and starting over costs more.
+pub const ROUND_REPEAT_MS: u64 = 400;
+
 /// Keys in one page of a slot's list: 24 KiB.
 pub const LIST_KEYS_MAX: usize = 1_024;
 
@@ -106,4 +110,5 @@ const _: () = assert!(BATCHES_IN_FLIGHT_MAX < BATCHES_REMEMBERED_MAX);
 const _: () = assert!(RETRANSMIT_MS_MIN > TICK_MS && RETRANSMIT_MS_MAX >= RETRANSMIT_MS_MIN);
 const _: () = assert!(SUSPECT_MS >= 4 * HEARTBEAT_MS);
 const _: () = assert!(UNREACHABLE_MS > SUSPECT_MS);
+const _: () = assert!(ROUND_REPEAT_MS * 4 < ROUND_STALL_MS);
 const _: () = assert!(ROUND_STALL_MS < REPAIR_INTERVAL_MS);

@@ -363,6 +363,9 @@ impl PeerOutbox {
     /// The peer starts comparison `round`: what it will list is what we hold from now on, so the
     /// slots are clean unless it fails, and writes from now on are single sessions (amendment 12).
     pub(crate) fn begin_comparison(&mut self, round: u64) {
+        if self.comparing.as_ref().is_some_and(|(number, _)| *number == round) {
+            return;
+        }
         self.fail_comparison();
         self.comparing = Some((round, std::mem::take(&mut self.slots)));
     }

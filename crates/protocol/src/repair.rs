@@ -8,11 +8,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use session::{Inc, SessionKey, Slot, Time};
 
-use crate::limits::{LIST_KEYS_MAX, NEED_KEYS_MAX, NEEDS_IN_FLIGHT_MAX, ROUND_STALL_MS};
+use crate::limits::{LIST_KEYS_MAX, NEED_KEYS_MAX, NEEDS_IN_FLIGHT_MAX, ROUND_REPEAT_MS, ROUND_STALL_MS};
 
 /// What a comparison does next.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Step {
+    /// Say what is held here, and ask what differs.
+    Root,
     /// Ask for the list of a slot.
     Compare(Slot, Option<SessionKey>),
     /// Ask for sessions, under this number.
@@ -37,6 +39,8 @@ pub(crate) struct Round {
     answered: bool,
     /// Set while the peer has nothing to spare.
     paused: bool,
+    /// When the questions without an answer were asked last.
+    asked: Time,
 }
 
 impl Round {
@@ -50,7 +54,23 @@ impl Round {
             needs: BTreeMap::new(),
             answered: false,
             paused: false,
+            asked: now,
         }
+    }
+
+    /// The questions that wait for an answer, if they have waited long enough to be asked again.
+    fn repeat(&mut self, now: Time) -> Vec<Step> {
+        let asked = self.asked.max(self.progress);
+        if now.since(asked) < ROUND_REPEAT_MS {
+            return Vec::new();
+        }
+        self.asked = now;
+        if !self.answered {
+            return vec![Step::Root];
+        }
+        let list = self.listing.map(|(slot, after)| Step::Compare(slot, after));
+        let needs = self.needs.iter().map(|(number, keys)| Step::Need(*number, keys.clone()));
+        list.into_iter().chain(needs).collect()
     }
 
     /// The peer said which slots differ; none: nothing does.
@@ -148,6 +168,8 @@ pub(crate) struct Repair {
 pub(crate) enum Due {
     /// A comparison starts under this number.
     Start(u64),
+    /// The comparison of this number repeats a question.
+    Repeat(u64, Step),
     /// The comparison has failed.
     Failed,
 }
@@ -190,6 +212,9 @@ impl Repair {
                     peer.round = None;
                     peer.next_at = now.plus(self.interval_ms / 20);
                     due.push((*inc, Due::Failed));
+                } else {
+                    let steps = round.repeat(now).into_iter();
+                    due.extend(steps.map(|step| (*inc, Due::Repeat(round.number, step))));
                 }
             } else if peer.next_at <= now {
                 self.rounds += 1;

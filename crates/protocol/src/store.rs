@@ -178,7 +178,10 @@ impl Store {
                 return Verdict::Merged(Effect::None);
             }
             Some(State::Ended(held)) => held.join(end),
-            Some(State::Alive(_)) | None => end,
+            Some(State::Alive(session)) => {
+                Tombstone { deadline: end.deadline.max(session.core.hard_deadline), ..end }
+            }
+            None => end,
         };
         self.put(index, key, State::Ended(merged), now);
         Verdict::Merged(Effect::Ended)

@@ -61,7 +61,7 @@ pub(crate) struct Request {
     pub(crate) level: Ack,
     pub(crate) began_us: u64,
     /// Hosts, with their processes' starts, whose copy covered the token when it began.
-    pub(crate) holders: Vec<(usize, u64)>,
+    pub(crate) holders: Vec<(usize, u64, Time)>,
     /// Crashes before it began.
     pub(crate) crashes: u64,
     /// The browser no longer waits.

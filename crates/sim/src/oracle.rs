@@ -71,6 +71,7 @@ pub(crate) struct Oracle {
     pub(crate) crashes: u64,
     /// Messages other than the beginning of a comparison since the last look.
     pub(crate) loud: u64,
+    pub(crate) last_loud: String,
 }
 
 impl Oracle {
@@ -82,6 +83,7 @@ impl Oracle {
             serial: 0,
             crashes: 0,
             loud: 0,
+            last_loud: String::new(),
         }
     }
 
@@ -125,6 +127,7 @@ impl Oracle {
         if !matches!(message, Message::Root { .. } | Message::Same { .. } | Message::Compared { .. })
         {
             self.loud += 1;
+            self.last_loud = format!("{message:?}");
         }
     }
 
@@ -277,7 +280,12 @@ impl World {
         let Some(hlc) = own.filter(|_| own != known) else { return Ok(()) };
         let created = session.core.created == Stamp { hlc, inc };
         let alone = session.version.len() == 1;
-        let logged = self.oracle.records.get(&key).is_some_and(|r| !r.log.is_empty());
+        let log = self.oracle.records.get(&key).map_or(&[][..], |record| &record.log);
+        if log.iter().any(|write| write.stamp.inc == inc && write.stamp.hlc >= hlc) {
+            // A copy that was forgotten for idleness came back with what is in the log.
+            return Ok(());
+        }
+        let logged = !log.is_empty();
         if created && (logged || !alone) {
             // Another host executed the creation with edits of its own; it is in the log.
             return Ok(());
@@ -345,9 +353,10 @@ impl World {
                 seen.ended.is_some() || seen.version.covers_all(version)
             }) && self.hosts[h].process.is_some()
         };
-        let over = self.oracle.seen.iter().filter_map(|seen| seen.get(&key)).all(|seen| {
-            // Expiry is decided by each host's own clock, some of which are wrong.
-            true_now.plus(5_000) > seen.purge_after
+        // Nobody acknowledges a touch, so a short idle time may be over for all but one.
+        let core = self.oracle.records.get(&key).and_then(|record| record.core.as_ref());
+        let over = core.is_none_or(|core| {
+            core.idle_ms < 60_000 || true_now.plus(5_000) > core.hard_deadline
         });
         let Some(record) = self.oracle.records.get(&key) else { return Ok(()) };
         let mut crashed = Vec::new();

@@ -479,11 +479,6 @@ impl World {
 
     fn settle_node(&mut self, host: usize) -> Result<(), Violation> {
         let now = self.hosts[host].now(self.now_us);
-        let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
-        let journal = process.node.store_mut().drain_journal();
-        for key in journal {
-            self.observe(host, key)?;
-        }
         loop {
             let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
             let Some(event) = process.node.poll_event() else { break };
@@ -498,6 +493,11 @@ impl World {
                     return Err(self.violation("a correct peer is accused", detail));
                 }
             }
+        }
+        // What was answered was answered before what changed in the same step.
+        let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
+        for key in process.node.store_mut().drain_journal() {
+            self.observe(host, key)?;
         }
         loop {
             let Some(process) = &mut self.hosts[host].process else { return Ok(()) };

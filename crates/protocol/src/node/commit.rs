@@ -359,6 +359,11 @@ impl Node {
             return self.breach(from, Violation::WrongShard);
         }
         let deadline = deadline.min(now.plus(REQUEST_MS_MAX));
+        if deadline <= now {
+            // Rule B5: too late to be executed; and whether it was, is perhaps forgotten. Saying
+            // "no" could make the sender ask another node for the second time.
+            return;
+        }
         match self.forwards.receive(from, request, deadline) {
             Known::Running => {}
             Known::Answered(outcome) => {
@@ -367,7 +372,7 @@ impl Node {
             // Too many are remembered. A refusal that is not remembered could be followed by an
             // execution, so there is none: the sender asks again, or learns nothing.
             Known::Full => self.counters.answers_dropped += 1,
-            Known::New if deadline <= now || !self.may_stamp() => {
+            Known::New if !self.may_stamp() => {
                 self.answer(Asker::Peer(from, request), Outcome::Unavailable);
             }
             Known::New => {

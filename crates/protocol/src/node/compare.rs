@@ -18,9 +18,9 @@ impl Node {
             match due {
                 Due::Start(round) => {
                     self.counters.rounds += 1;
-                    let root = self.store.root();
-                    self.send(peer, Lane::Bulk, Message::Root { round, root });
+                    self.ask(peer, round, Step::Root, now);
                 }
+                Due::Repeat(round, step) => self.ask(peer, round, step, now),
                 Due::Failed => self.counters.rounds_failed += 1,
             }
         }
@@ -137,24 +137,27 @@ impl Node {
     /// Takes the comparison with `peer` as far as it goes without waiting.
     fn advance(&mut self, peer: Inc, now: Time) {
         while let Some((round, step)) = self.repair.next_step(peer) {
-            match step {
-                Step::Compare(slot, after) => {
-                    self.send(peer, Lane::Bulk, Message::Compare { round, slot, after });
-                }
-                Step::Need(request, keys) => {
-                    let wants = keys.into_iter().map(|key| (key, self.store.version(key)));
-                    let wants = wants.collect();
-                    self.send(peer, Lane::Bulk, Message::Need { request, wants });
-                }
-                Step::Complete => {
-                    self.send(peer, Lane::Bulk, Message::Compared { round });
-                    if let Some(name) = self.view.name_of(peer).cloned() {
-                        self.sync.compared_with(&name);
-                    }
-                    self.check_sync(now);
-                }
-            }
+            self.ask(peer, round, step, now);
         }
+    }
+
+    fn ask(&mut self, peer: Inc, round: u64, step: Step, now: Time) {
+        let message = match step {
+            Step::Root => Message::Root { round, root: self.store.root() },
+            Step::Compare(slot, after) => Message::Compare { round, slot, after },
+            Step::Need(request, keys) => {
+                let wants = keys.into_iter().map(|key| (key, self.store.version(key)));
+                Message::Need { request, wants: wants.collect() }
+            }
+            Step::Complete => {
+                if let Some(name) = self.view.name_of(peer).cloned() {
+                    self.sync.compared_with(&name);
+                }
+                self.check_sync(now);
+                Message::Compared { round }
+            }
+        };
+        self.send(peer, Lane::Bulk, message);
     }
 }
 

@@ -8,6 +8,7 @@ use crate::limits::LOAD_WIDEN_MS;
 use crate::loads::{Load, Purpose};
 use crate::message::{Lane, Message};
 use crate::rules::Rule;
+use crate::store::Verdict;
 
 /// What a waiting request comes to.
 enum Answer {
@@ -270,7 +271,10 @@ impl Node {
             if !self.accepts(from, &delta, now) {
                 return;
             }
-            self.take(delta, now);
+            if self.take(delta, now) == Verdict::Skew {
+                // Rule K4: what this clock cannot believe yet is no answer, least of all "no".
+                return;
+            }
         }
         if self.loads.answer(request, from, synced) {
             self.advance_load(request, now);
