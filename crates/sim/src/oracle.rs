@@ -66,7 +66,8 @@ pub(crate) struct Oracle {
     pub(crate) records: BTreeMap<SessionKey, Record>,
     /// Per host, what its process held.
     pub(crate) seen: Vec<BTreeMap<SessionKey, Seen>>,
-    last_stamp: BTreeMap<Inc, Hlc>,
+    /// Which session each stamp marks a write of.
+    stamps: BTreeMap<(Inc, Hlc), SessionKey>,
     pub(crate) serial: u64,
     pub(crate) crashes: u64,
     /// Messages other than the beginning of a comparison since the last look.
@@ -79,7 +80,7 @@ impl Oracle {
         Self {
             records: BTreeMap::new(),
             seen: vec![BTreeMap::new(); nodes],
-            last_stamp: BTreeMap::new(),
+            stamps: BTreeMap::new(),
             serial: 0,
             crashes: 0,
             loud: 0,
@@ -290,13 +291,11 @@ impl World {
             // Another host executed the creation with edits of its own; it is in the log.
             return Ok(());
         }
-        let last = self.oracle.last_stamp.get(&inc).copied().unwrap_or_default();
-        // A creation is stamped when the id is drawn, a moment before it is committed.
-        if hlc <= last && !created {
-            let detail = format!("{inc:?} stamped {hlc:?} after {last:?}");
+        // One stamp marks one write, of one session.
+        if *self.oracle.stamps.entry((inc, hlc)).or_insert(key) != key {
+            let detail = format!("{inc:?} stamped {hlc:?} twice");
             return Err(self.violation("I-HLC", detail));
         }
-        self.oracle.last_stamp.insert(inc, hlc.max(last));
         if let Some(seen) = before {
             self.check_removals(host, key, session, seen)?;
         }
