@@ -1,0 +1,278 @@
+//! Commits the edits of a handle: begins its session, writes to it, replaces it, ends it.
+
+use protocol::limits::EDITS_MAX;
+use protocol::{Ack, Acked, Commit, Life, Opened, Outcome, Report};
+use session::{Core, Edit, EndReason, SessionId, SessionKey, Time, User, Version};
+
+use crate::driver::{Creation, millis};
+use crate::error::{CommitError, Result};
+use crate::session::{IdChange, Session, State};
+use crate::working::{Plan, Standing};
+
+/// What there is to do, taken out of the handle while nobody else looks.
+enum Job {
+    Nothing,
+    /// Note that the session was used.
+    Touch,
+    Begin(Vec<Edit>),
+    Write(Vec<Edit>),
+    Rotate {
+        id: SessionId,
+        user: Option<User>,
+        transcript: Vec<Edit>,
+    },
+    End,
+}
+
+impl Session {
+    /// Commits the edits made so far, and goes on from what the session is now. The layer does the
+    /// first by itself at the end of a request.
+    ///
+    /// # Errors
+    /// [`CommitError`] says whether the edits may have taken effect. After `Unavailable` and
+    /// `Full` they have not, and the next commit tries them again; else they are discarded.
+    pub async fn save(&self) -> Result<Report> {
+        let report = self.commit().await?;
+        let (key, seen) = {
+            let state = self.0.state.lock();
+            let token = state.token().filter(|_| state.working.standing == Standing::Living);
+            (state.working.id.key(), token)
+        };
+        if seen.is_some()
+            && let Opened::Session { session, .. } = self.0.replica.driver.open(key, seen).await
+        {
+            let limits = &self.0.replica.config.session().limits;
+            self.0.state.lock().working.rebase(*session, limits);
+        }
+        Ok(report.unwrap_or_default())
+    }
+
+    /// Commits what there is to commit; tells how far it was acknowledged, if anything was written.
+    pub(crate) async fn commit(&self) -> std::result::Result<Option<Report>, CommitError> {
+        let _turn = self.0.turn.lock().await;
+        let now = self.0.replica.driver.clock.now();
+        let (job, at, key, standing) = {
+            let mut state = self.0.state.lock();
+            let job = state.next_job(now);
+            let working = &state.working;
+            (job, working.at.clone(), working.id.key(), working.standing)
+        };
+        let level = self.0.replica.config.replication().ack;
+        let report = match job {
+            Job::Nothing => return Ok(None),
+            Job::Touch => {
+                self.touch(key, at, now).await;
+                return Ok(None);
+            }
+            Job::Begin(edits) => self.begin(key, standing, edits, level).await?,
+            Job::Write(edits) => self.write(key, at, edits, level, now).await?,
+            Job::Rotate { id, user, transcript } => {
+                let old = (standing == Standing::Living).then_some((key, at));
+                self.rotate(old, &id, user, transcript, level).await?
+            }
+            Job::End => self.end(key, at).await?,
+        };
+        let mut state = self.0.state.lock();
+        state.report = Some(state.report.map_or(report, |earlier| worse(earlier, report)));
+        Ok(Some(report))
+    }
+
+    /// Nobody waits for a touch, and a session that has ended meanwhile needs none.
+    async fn touch(&self, key: SessionKey, at: Version, now: Time) {
+        let commit = Commit { key, life: Life::Keep, at, edits: Vec::new(), level: Ack::Local };
+        if let Outcome::Done(_) = self.0.replica.driver.commit(commit).await {
+            self.0.state.lock().working.copy.last_access = now;
+        }
+    }
+
+    async fn begin(
+        &self,
+        key: SessionKey,
+        standing: Standing,
+        edits: Vec<Edit>,
+        level: Ack,
+    ) -> std::result::Result<Report, CommitError> {
+        // The browser is being given another id by the login that is under way: one of this
+        // request would take its place.
+        if standing == Standing::Ended(EndReason::Rotated) {
+            return Err(CommitError::Gone(Some(EndReason::Rotated)));
+        }
+        let id = self.0.state.lock().working.id.clone();
+        let created = self.create(key, None, edits.clone(), level).await;
+        let (core, acked) = created.inspect_err(|error| self.restore(error, edits))?;
+        let report = acked.report;
+        self.0.state.lock().became(id, core, acked);
+        Ok(report)
+    }
+
+    async fn write(
+        &self,
+        key: SessionKey,
+        at: Version,
+        edits: Vec<Edit>,
+        level: Ack,
+        now: Time,
+    ) -> std::result::Result<Report, CommitError> {
+        let commit = Commit { key, life: Life::Keep, at, edits: edits.clone(), level };
+        let written = done(self.0.replica.driver.commit(commit).await);
+        let acked = written.inspect_err(|error| self.restore(error, edits))?;
+        let mut state = self.0.state.lock();
+        state.working.seen.join(&acked.version);
+        if state.working.copy.wants_touch(now) {
+            state.working.copy.last_access = now;
+        }
+        Ok(acked.report)
+    }
+
+    /// A login: first the new session, then the end of the old one, at the level `all`. Nobody
+    /// leads from the old id to the new one.
+    // Rule D2, amendment 16.
+    async fn rotate(
+        &self,
+        old: Option<(SessionKey, Version)>,
+        id: &SessionId,
+        user: Option<User>,
+        transcript: Vec<Edit>,
+        level: Ack,
+    ) -> std::result::Result<Report, CommitError> {
+        let (core, acked) = self.create(id.key(), user, transcript, level).await?;
+        let mut report = acked.report;
+        if let Some((key, at)) = old {
+            match self.finish(key, at, EndReason::Rotated).await {
+                Ok(ended) => report = worse(report, ended),
+                Err(error) => {
+                    // The client keeps its old session; nobody ever learns the id of the new one.
+                    let _ = self.finish(id.key(), acked.version, EndReason::Rotated).await;
+                    self.0.state.lock().draw_again(self.0.replica.draw_id());
+                    return Err(error);
+                }
+            }
+        }
+        self.0.state.lock().became(id.clone(), core, acked);
+        Ok(report)
+    }
+
+    /// Creates a session; more edits than one commit may have follow in further ones.
+    async fn create(
+        &self,
+        key: SessionKey,
+        user: Option<User>,
+        mut edits: Vec<Edit>,
+        level: Ack,
+    ) -> std::result::Result<(Core, Acked), CommitError> {
+        let replica = &self.0.replica;
+        let section = replica.config.session();
+        let absolute_ms = millis(section.absolute_timeout);
+        let creation = Creation { user, absolute_ms, idle_ms: millis(section.idle_timeout) };
+        let mut rest = edits.split_off(edits.len().min(EDITS_MAX));
+        let (core, outcome) = replica.driver.create(key, &creation, edits, level).await;
+        let mut acked = done(outcome)?;
+        let core = core.ok_or(CommitError::Unavailable)?;
+        while !rest.is_empty() {
+            let next = rest.split_off(rest.len().min(EDITS_MAX));
+            let (edits, at) = (std::mem::replace(&mut rest, next), acked.version.clone());
+            let commit = Commit { key, life: Life::Keep, at, edits, level };
+            let further = done(replica.driver.commit(commit).await)?;
+            let report = worse(acked.report, further.report);
+            acked = Acked { version: further.version, report };
+        }
+        Ok((core, acked))
+    }
+
+    async fn end(&self, key: SessionKey, at: Version) -> std::result::Result<Report, CommitError> {
+        let report = self.finish(key, at, EndReason::Logout).await?;
+        let mut state = self.0.state.lock();
+        state.working.standing = Standing::Ended(EndReason::Logout);
+        state.id_change = Some(IdChange::Clear);
+        Ok(report)
+    }
+
+    /// Ends a session on all nodes; one that has ended already is no error.
+    async fn finish(
+        &self,
+        key: SessionKey,
+        at: Version,
+        reason: EndReason,
+    ) -> std::result::Result<Report, CommitError> {
+        let life = Life::End(reason);
+        let commit = Commit { key, life, at, edits: Vec::new(), level: Ack::All };
+        match done(self.0.replica.driver.commit(commit).await) {
+            Ok(acked) => Ok(acked.report),
+            Err(CommitError::Gone(_)) => Ok(Report::default()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Edits that have certainly not taken effect are tried again by the next commit.
+    fn restore(&self, error: &CommitError, mut edits: Vec<Edit>) {
+        if matches!(error, CommitError::Unavailable | CommitError::Full) {
+            let working = &mut self.0.state.lock().working;
+            edits.append(&mut working.edits);
+            working.edits = edits;
+        }
+    }
+}
+
+impl State {
+    fn next_job(&mut self, now: Time) -> Job {
+        let working = &mut self.working;
+        let is_living = working.standing == Standing::Living;
+        match &working.plan {
+            Plan::Rotate { id, user } => {
+                let (id, user, transcript) = (id.clone(), user.clone(), working.transcript());
+                working.edits.clear();
+                Job::Rotate { id, user, transcript }
+            }
+            Plan::End if is_living => Job::End,
+            Plan::End => Job::Nothing,
+            Plan::Keep if is_living => {
+                let edits = std::mem::take(&mut working.edits);
+                match edits.is_empty() {
+                    false => Job::Write(edits),
+                    true if working.copy.wants_touch(now) => Job::Touch,
+                    true => Job::Nothing,
+                }
+            }
+            Plan::Keep if working.is_dirty() => Job::Begin(std::mem::take(&mut working.edits)),
+            Plan::Keep => Job::Nothing,
+        }
+    }
+
+    /// The session is the one under `id` from now on, which has just been created.
+    fn became(&mut self, id: SessionId, core: Core, acked: Acked) {
+        let working = &mut self.working;
+        working.id = id.clone();
+        working.standing = Standing::Living;
+        working.plan = Plan::Keep;
+        working.copy.last_access = core.created.hlc.time();
+        working.copy.core = core;
+        working.at = acked.version.clone();
+        working.seen = acked.version;
+        self.presented = None;
+        self.id_change = Some(IdChange::Set(id));
+    }
+
+    /// The id of a plan that failed halfway is used up.
+    fn draw_again(&mut self, fresh: SessionId) {
+        if let Plan::Rotate { id, .. } = &mut self.working.plan {
+            *id = fresh;
+        }
+    }
+}
+
+fn done(outcome: Outcome) -> std::result::Result<Acked, CommitError> {
+    match outcome {
+        Outcome::Done(acked) => Ok(acked),
+        Outcome::Gone => Err(CommitError::Gone(None)),
+        Outcome::Refused(error) => Err(CommitError::Refused(error)),
+        Outcome::Full => Err(CommitError::Full),
+        Outcome::Unavailable => Err(CommitError::Unavailable),
+        Outcome::Unknown => Err(CommitError::Unknown),
+    }
+}
+
+/// The report that lacks more of what it asked for.
+fn worse(one: Report, other: Report) -> Report {
+    let missing = |report: Report| report.asked.saturating_sub(report.got);
+    if (missing(other), other.asked) > (missing(one), one.asked) { other } else { one }
+}

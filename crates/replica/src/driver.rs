@@ -1,0 +1,381 @@
+//! Drives the shards of this process: one command or one message at a time into a shard, what
+//! comes out of it to the network and to whoever waits.
+//!
+//! A shard is locked for one call into its state machine and for taking out what that produced.
+//! Encoding, sending and answering happen afterwards, and nothing is awaited under a lock.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use protocol::wire::Frame;
+use protocol::{
+    Ack, Commit, Event, Lane, Life, LivenessEvent, Node, Opened, Options, Outcome, Ticket,
+    Transmit, Violation,
+};
+use session::{Core, Edit, Inc, SessionKey, Slot, Time, Token, User, Version};
+use tokio::sync::{oneshot, watch};
+use transport::{Endpoint, NodeName, SendError};
+
+use crate::clock::Clock;
+use crate::limits::{COMMIT_TIMEOUT, OPEN_TIMEOUT, SHARDS};
+use crate::links::{Agreed, Links, member_name};
+use crate::meters::Meters;
+
+/// All shards of this process, and what they share.
+pub(crate) struct Driver {
+    shards: Vec<Mutex<Shard>>,
+    pub(crate) clock: Clock,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) links: Links,
+    pub(crate) meters: Meters,
+    /// How many shards have caught up with the others.
+    synced: watch::Sender<usize>,
+}
+
+/// One state machine and the requests that wait for it.
+struct Shard {
+    node: Node,
+    waiting: HashMap<Ticket, oneshot::Sender<Answer>>,
+    tickets: u64,
+}
+
+/// What a request learns.
+enum Answer {
+    Opened(Opened),
+    Committed(Outcome),
+}
+
+/// What a call into a state machine produced.
+#[derive(Default)]
+struct Output {
+    transmits: Vec<Transmit>,
+    resolved: Vec<(oneshot::Sender<Answer>, Answer)>,
+    /// The answer to the very command that was called.
+    own: Option<Answer>,
+    violations: Vec<(Inc, Violation)>,
+    synced: bool,
+}
+
+/// What a new session is made with.
+pub(crate) struct Creation {
+    pub(crate) user: Option<User>,
+    pub(crate) absolute_ms: u64,
+    pub(crate) idle_ms: u64,
+}
+
+impl Driver {
+    /// The shards of a process that has just started. `options` are those of shard 0.
+    pub(crate) fn new(options: &Options, links: Links, clock: Clock, endpoint: Endpoint) -> Self {
+        let view = links.agreed().view.clone();
+        let now = clock.now();
+        let shard = |shard| {
+            let noise_seed = options.noise_seed.wrapping_add(u64::from(shard));
+            let options = Options { shard, noise_seed, ..options.clone() };
+            let node = Node::new(options, view.clone(), now);
+            Mutex::new(Shard { node, waiting: HashMap::new(), tickets: 0 })
+        };
+        let shards = (0..SHARDS).map(shard).collect();
+        let (meters, synced) = (Meters::default(), watch::Sender::new(0));
+        Self { shards, clock, endpoint, links, meters, synced }
+    }
+
+    // --- commands of the application ---
+
+    /// Opens a session for a request that has seen `token`.
+    pub(crate) async fn open(&self, key: SessionKey, token: Option<Token>) -> Opened {
+        let answer = self.ask(key, |node, ticket, now| {
+            let deadline = now.plus(millis(OPEN_TIMEOUT));
+            node.open(ticket, key, token, deadline, now);
+        });
+        match answer.await {
+            Some(Answer::Opened(opened)) => opened,
+            Some(Answer::Committed(_)) | None => Opened::Unavailable,
+        }
+    }
+
+    /// Executes the edits of one request.
+    pub(crate) async fn commit(&self, commit: Commit) -> Outcome {
+        let answer = self.ask(commit.key, |node, ticket, now| {
+            node.commit(ticket, commit, now.plus(millis(COMMIT_TIMEOUT)), now);
+        });
+        outcome_of(answer.await)
+    }
+
+    /// Begins the session under `key`, which was drawn by this node; tells its core as well.
+    pub(crate) async fn create(
+        &self,
+        key: SessionKey,
+        creation: &Creation,
+        edits: Vec<Edit>,
+        level: Ack,
+    ) -> (Option<Core>, Outcome) {
+        let mut made = None;
+        let answer = self.ask(key, |node, ticket, now| {
+            let created = node.stamp(now);
+            let hard_deadline = created.hlc.time().plus(creation.absolute_ms);
+            let (idle_ms, user) = (creation.idle_ms, creation.user.clone());
+            let core = Core { created, hard_deadline, idle_ms, user };
+            made = Some(core.clone());
+            let at = Version::new();
+            let commit = Commit { key, life: Life::Create(core), at, edits, level };
+            node.commit(ticket, commit, now.plus(millis(COMMIT_TIMEOUT)), now);
+        });
+        let outcome = outcome_of(answer.await);
+        (made, outcome)
+    }
+
+    /// True if this node owns the slot of `key`.
+    pub(crate) fn owns(&self, key: SessionKey) -> bool {
+        self.shards[shard_of(key)].lock().node.owns(key)
+    }
+
+    /// Calls one command; its answer comes at once or is waited for. Not an `async fn`, so that
+    /// the command runs when this is called.
+    fn ask<C: FnOnce(&mut Node, Ticket, Time)>(
+        &self,
+        key: SessionKey,
+        command: C,
+    ) -> impl Future<Output = Option<Answer>> + use<C> {
+        let (output, waiting) = {
+            let mut shard = self.shards[shard_of(key)].lock();
+            let now = self.clock.now();
+            shard.tickets += 1;
+            let ticket = Ticket(shard.tickets);
+            command(&mut shard.node, ticket, now);
+            let mut output = shard.drain(now);
+            let waiting = output.own.take().map_or_else(|| Err(shard.wait(ticket)), Ok);
+            (output, waiting)
+        };
+        self.dispatch(output);
+        async move {
+            match waiting {
+                Ok(answer) => Some(answer),
+                Err(answer) => answer.await.ok(),
+            }
+        }
+    }
+
+    // --- what arrives ---
+
+    /// A link with `peer` stands, and its process is one that this node can talk with.
+    pub(crate) fn handle_up(&self, peer: &NodeName, inc: Inc) {
+        self.links.note(peer, inc);
+        self.with_agreed(|agreed, now| {
+            let name = member_name(peer);
+            if agreed.view.started(&name, inc) {
+                let view = agreed.view.clone();
+                self.with_all(|node, now| node.handle_view(view.clone(), now));
+            }
+            agreed.liveness.handle_up(&name, inc, now);
+        });
+    }
+
+    /// The link with `peer` is gone.
+    pub(crate) fn handle_down(&self, peer: &NodeName) {
+        self.with_agreed(|agreed, _| agreed.liveness.handle_down(&member_name(peer)));
+    }
+
+    /// A frame arrived from the process `inc` of `peer`.
+    pub(crate) fn handle_frame(
+        &self,
+        peer: &NodeName,
+        inc: Inc,
+        lane: transport::Lane,
+        bytes: &[u8],
+    ) {
+        match (Frame::decode(bytes), lane) {
+            (Ok(Frame::Heartbeat(beat)), transport::Lane::Control) => {
+                let name = member_name(peer);
+                self.with_agreed(|agreed, now| agreed.liveness.handle_heartbeat(&name, beat, now));
+            }
+            (Ok(Frame::Envelope(envelope)), transport::Lane::Live | transport::Lane::Bulk)
+                if envelope.shard < SHARDS =>
+            {
+                let shard = usize::from(envelope.shard);
+                self.with_shard(shard, |node, now| node.handle_message(inc, envelope, now));
+            }
+            (Ok(Frame::Heartbeat(_) | Frame::Envelope(_)), _) => {
+                self.meters.frames_undecodable.count();
+                self.endpoint.disconnect(peer, "a frame on the wrong lane or of no shard");
+            }
+            (Err(error), _) => {
+                self.meters.frames_undecodable.count();
+                tracing::error!("{peer}: {error}; disconnecting");
+                self.endpoint.disconnect(peer, &error.to_string());
+            }
+        }
+    }
+
+    /// Time passed.
+    pub(crate) fn handle_tick(&self) {
+        self.clock.adjust();
+        self.with_agreed(|agreed, now| agreed.liveness.handle_tick(now));
+        self.with_all(Node::handle_tick);
+    }
+
+    // --- getters ---
+
+    /// How many shards have caught up, to be waited for.
+    pub(crate) fn synced(&self) -> watch::Receiver<usize> {
+        self.synced.subscribe()
+    }
+
+    /// Looks at every shard, one after the other.
+    pub(crate) fn each(&self, mut look: impl FnMut(&Node)) {
+        for shard in &self.shards {
+            look(&shard.lock().node);
+        }
+    }
+
+    // --- how the parts meet ---
+
+    /// Changes what is agreed, and tells all shards what follows before the next change.
+    fn with_agreed(&self, change: impl FnOnce(&mut Agreed, Time)) {
+        let mut agreed = self.links.agreed();
+        change(&mut agreed, self.clock.now());
+        while let Some(event) = agreed.liveness.poll_event() {
+            match event {
+                LivenessEvent::Send(name, beat) => {
+                    if let Ok(peer) = name.0.parse() {
+                        let frame = Frame::Heartbeat(beat).encode();
+                        self.send(&peer, transport::Lane::Control, frame);
+                    }
+                }
+                LivenessEvent::Reachable(name, inc) => {
+                    tracing::info!("{name} is reachable");
+                    self.with_all(|node, now| node.handle_reachable(inc, true, now));
+                }
+                LivenessEvent::Suspected(name, inc) => {
+                    tracing::warn!("{name} does not answer");
+                    self.with_all(|node, now| node.handle_reachable(inc, false, now));
+                }
+                LivenessEvent::ClockFault(fault) => {
+                    if fault {
+                        tracing::error!(
+                            "this machine's clock is off against most of the others: \
+                             nothing is written here until it is right again"
+                        );
+                    } else {
+                        tracing::warn!("this machine's clock agrees with the others again");
+                    }
+                    self.with_all(|node, _| node.handle_clock_fault(fault));
+                }
+            }
+        }
+    }
+
+    fn with_all(&self, mut call: impl FnMut(&mut Node, Time)) {
+        for shard in 0..self.shards.len() {
+            self.with_shard(shard, &mut call);
+        }
+    }
+
+    fn with_shard(&self, shard: usize, call: impl FnOnce(&mut Node, Time)) {
+        let output = {
+            let mut shard = self.shards[shard].lock();
+            let now = self.clock.now();
+            call(&mut shard.node, now);
+            shard.drain(now)
+        };
+        self.dispatch(output);
+    }
+
+    fn dispatch(&self, output: Output) {
+        for (asker, answer) in output.resolved {
+            // Whoever asked may have gone away meanwhile.
+            let _ = asker.send(answer);
+        }
+        for Transmit { to, lane, envelope } in output.transmits {
+            let Some(peer) = self.links.name_of(to) else {
+                self.meters.sends_unlinked.count();
+                continue;
+            };
+            let lane = match lane {
+                Lane::Live => transport::Lane::Live,
+                Lane::Bulk => transport::Lane::Bulk,
+            };
+            self.send(&peer, lane, Frame::Envelope(envelope).encode());
+        }
+        for (inc, violation) in output.violations {
+            self.meters.violations.count();
+            if let Some(peer) = self.links.name_of(inc) {
+                tracing::error!("{peer} broke the protocol: {violation}; disconnecting");
+                self.endpoint.disconnect(&peer, &violation.to_string());
+            }
+        }
+        if output.synced {
+            self.synced.send_modify(|count| *count += 1);
+        }
+    }
+
+    /// What cannot be sent now is dropped: deltas are extracted anew, questions asked again.
+    fn send(&self, peer: &NodeName, lane: transport::Lane, frame: Vec<u8>) {
+        let bytes = frame.len();
+        match self.endpoint.try_send(peer, lane, Bytes::from(frame)) {
+            Ok(()) => {}
+            Err(SendError::Full) => self.meters.sends_full.count(),
+            Err(SendError::NotConnected) => self.meters.sends_unlinked.count(),
+            Err(SendError::TooLarge) => {
+                self.meters.sends_too_large.count();
+                tracing::error!(
+                    "a message of {bytes} bytes for {peer} exceeds limits.frame_bytes_max"
+                );
+            }
+        }
+    }
+}
+
+impl Shard {
+    /// Takes out all that the last call produced.
+    fn drain(&mut self, now: Time) -> Output {
+        let mut output = Output::default();
+        while let Some(event) = self.node.poll_event() {
+            match event {
+                Event::Opened(ticket, opened) => {
+                    self.answer(ticket, Answer::Opened(opened), &mut output);
+                }
+                Event::Committed(ticket, outcome) => {
+                    self.answer(ticket, Answer::Committed(outcome), &mut output);
+                }
+                Event::Synced => output.synced = true,
+                Event::Violation(inc, violation) => output.violations.push((inc, violation)),
+            }
+        }
+        while let Some(transmit) = self.node.poll_transmit(now) {
+            output.transmits.push(transmit);
+        }
+        output
+    }
+
+    /// Whoever waits is answered; if nobody does, it is the command that was just called.
+    fn answer(&mut self, ticket: Ticket, answer: Answer, output: &mut Output) {
+        match self.waiting.remove(&ticket) {
+            Some(asker) => output.resolved.push((asker, answer)),
+            None => output.own = Some(answer),
+        }
+    }
+
+    fn wait(&mut self, ticket: Ticket) -> oneshot::Receiver<Answer> {
+        let (asker, answer) = oneshot::channel();
+        self.waiting.insert(ticket, asker);
+        answer
+    }
+}
+
+/// The shard that holds the slot of `key`.
+fn shard_of(key: SessionKey) -> usize {
+    usize::from(key.slot().number() / (Slot::COUNT / SHARDS))
+}
+
+/// A request that nobody answers, because this process is being stopped, may have taken effect.
+fn outcome_of(answer: Option<Answer>) -> Outcome {
+    match answer {
+        Some(Answer::Committed(outcome)) => outcome,
+        Some(Answer::Opened(_)) | None => Outcome::Unknown,
+    }
+}
+
+pub(crate) fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

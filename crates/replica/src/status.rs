@@ -1,0 +1,170 @@
+//! A picture of this node for people and pages: who it is, whom it sees, what it holds, what has
+//! happened. Nothing in it is secret.
+
+use std::collections::BTreeMap;
+
+use protocol::Counters;
+use serde::Serialize;
+
+use crate::driver::Driver;
+use crate::links::member_name;
+use crate::meters::MeterStatus;
+use crate::replica::Replica;
+
+/// This node at one moment.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Status {
+    /// Its name.
+    pub name: String,
+    /// Its cluster.
+    pub cluster: String,
+    /// Number of this start of its process; greater than that of every earlier start.
+    pub inc: u64,
+    /// `ok`, `draining`, or why it cannot serve every session yet.
+    pub health: String,
+    /// The other members.
+    pub peers: Vec<PeerPicture>,
+    /// Living sessions that it holds.
+    pub sessions: usize,
+    /// Ended sessions that it remembers.
+    pub tombstones: usize,
+    /// Bytes of both.
+    pub bytes: usize,
+    /// Requests that wait for a copy, for acknowledgements, for another node.
+    pub waiting: [usize; 3],
+    /// True while this machine's clock is taken to be wrong.
+    pub clock_fault: bool,
+    /// What happened in the protocol, by name, summed over all shards.
+    pub counters: BTreeMap<&'static str, u64>,
+    /// What happened beside it.
+    pub meters: MeterStatus,
+}
+
+/// Another member, seen from this node.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct PeerPicture {
+    /// Its name.
+    pub name: String,
+    /// Where it is expected.
+    pub address: String,
+    /// Number of the start of its process; `None` before it was first heard of.
+    pub inc: Option<u64>,
+    /// True if it answers.
+    pub reachable: bool,
+    /// Why there is no link, if that is known.
+    pub error: Option<String>,
+    /// Sessions that it lacks something of, as far as this node knows.
+    pub lag_sessions: usize,
+    /// 4096ths of all sessions of which it may lack anything.
+    pub lag_slots: usize,
+    /// By how much its clock is ahead, in milliseconds.
+    pub clock_offset_ms: Option<i64>,
+    /// Round trip time, in microseconds.
+    pub rtt_us: Option<u64>,
+}
+
+impl Replica {
+    /// A picture of this node, for pages and for people.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let driver = &self.shared.driver;
+        let mut counters = Counters::default();
+        let (mut sessions, mut tombstones, mut bytes, mut waiting) = (0, 0, 0, [0; 3]);
+        driver.each(|node| {
+            sessions += node.store().sessions();
+            tombstones += node.store().tombstones();
+            bytes += node.store().bytes();
+            let (loads, commits, forwards) = node.waiting();
+            waiting = [waiting[0] + loads, waiting[1] + commits, waiting[2] + forwards];
+            add(&mut counters, node.counters());
+        });
+        Status {
+            name: self.shared.name.to_string(),
+            cluster: self.shared.config.cluster().name.to_string(),
+            inc: driver.links.hello().inc.0,
+            health: self.health().to_string(),
+            peers: peers(driver),
+            sessions,
+            tombstones,
+            bytes,
+            waiting,
+            clock_fault: driver.links.agreed().liveness.has_clock_fault(),
+            counters: named(&counters),
+            meters: driver.meters.snapshot(),
+        }
+    }
+}
+
+fn peers(driver: &Driver) -> Vec<PeerPicture> {
+    let mut lags = BTreeMap::new();
+    driver.each(|node| {
+        for lag in node.lags() {
+            let (sessions, slots, reachable) = lags.entry(lag.peer).or_insert((0, 0, true));
+            *sessions += lag.sessions;
+            *slots += lag.slots;
+            *reachable &= lag.reachable;
+        }
+    });
+    let agreed = driver.links.agreed();
+    let offsets: BTreeMap<_, _> = agreed.liveness.offsets().collect();
+    let picture = |peer: transport::PeerStatus| {
+        let name = member_name(&peer.name);
+        let inc = agreed.view.members.iter().find(|m| m.name == name).and_then(|m| m.inc);
+        let (lag_sessions, lag_slots, reachable) =
+            inc.and_then(|inc| lags.get(&inc).copied()).unwrap_or((0, 0, false));
+        PeerPicture {
+            name: peer.name.to_string(),
+            address: peer.address,
+            inc: inc.map(|inc| inc.0),
+            reachable: reachable && peer.up,
+            error: peer.last_error,
+            lag_sessions,
+            lag_slots,
+            clock_offset_ms: offsets.get(&name).copied(),
+            rtt_us: peer.rtt.and_then(|rtt| u64::try_from(rtt.as_micros()).ok()),
+        }
+    };
+    driver.endpoint.status().into_iter().map(picture).collect()
+}
+
+macro_rules! counters {
+    ($($name:ident),+ $(,)?) => {
+        fn add(sum: &mut Counters, shard: &Counters) {
+            // All fields by name, so that a new one cannot be forgotten here.
+            let Counters { $($name),+ } = *shard;
+            $(sum.$name += $name;)+
+        }
+
+        fn named(sum: &Counters) -> BTreeMap<&'static str, u64> {
+            [$((stringify!($name), sum.$name)),+].into()
+        }
+    };
+}
+
+counters!(
+    batches_sent,
+    deltas_sent,
+    deltas_applied,
+    batches_resent,
+    gaps,
+    tombs_pushed,
+    dead_on_arrival,
+    skew_refused,
+    slots_degraded,
+    slots_recovered,
+    loads,
+    unavailable,
+    writes_lost,
+    forwarded,
+    rounds,
+    rounds_failed,
+    repaired,
+    expired,
+    ended,
+    created,
+    violations,
+    answers_dropped,
+    strangers,
+);

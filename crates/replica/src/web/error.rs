@@ -1,0 +1,60 @@
+//! How errors look to a client: a status, the message, and when to come again.
+
+use axum::http::header::RETRY_AFTER;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+
+use crate::error::{CommitError, EditError, Error, OpenError, ReadError};
+
+impl Error {
+    /// The HTTP status that tells a client of this error.
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Open(OpenError::Unavailable) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Open(OpenError::NoLayer) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Edit(error) => edit_status(error),
+            Self::Read(ReadError::Kind { .. }) => StatusCode::CONFLICT,
+            Self::Read(ReadError::Decode { .. }) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Commit(CommitError::Gone(_)) => StatusCode::GONE,
+            Self::Commit(CommitError::Refused(error)) => refused_status(error),
+            Self::Commit(CommitError::Unavailable | CommitError::Unknown | CommitError::Full) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::NoSession | Self::NotSignedIn => StatusCode::UNAUTHORIZED,
+            Self::Csrf => StatusCode::FORBIDDEN,
+        }
+    }
+}
+
+fn edit_status(error: &EditError) -> StatusCode {
+    match error {
+        EditError::Refused(error) => refused_status(error),
+        EditError::Name(_) => StatusCode::BAD_REQUEST,
+        EditError::Encode { .. } | EditError::SignedOut => StatusCode::INTERNAL_SERVER_ERROR,
+        EditError::TooMany { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+    }
+}
+
+fn refused_status(error: &session::EditError) -> StatusCode {
+    use session::EditError as Refused;
+    match error {
+        Refused::Kind { .. } | Refused::Changed(_) | Refused::Overflow(_) => StatusCode::CONFLICT,
+        Refused::TooManyAttributes { .. } | Refused::TooLarge { .. } => {
+            StatusCode::PAYLOAD_TOO_LARGE
+        }
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let status = self.status();
+        if status == StatusCode::INTERNAL_SERVER_ERROR {
+            tracing::error!("{self}");
+        }
+        let mut response = (status, self.to_string()).into_response();
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}

@@ -1,0 +1,299 @@
+//! Three nodes in one process, linked over real QUIC on loopback, and browsers for them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::UdpSocket;
+use std::path::Path;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::{Query, Request};
+use axum::http::header::{COOKIE, SET_COOKIE};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use axum::routing::get;
+use replica::config::generate_token_key;
+use replica::{Config, Counter, Register, Replica, Session, SessionLayer, Set, StartError, Status};
+use tempfile::TempDir;
+use tower::ServiceExt;
+use transport::issue::{Ca, CertAndKey, Mode, Validity, write_new};
+
+/// Far more than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+const NAMES: [&str; 3] = ["n1", "n2", "n3"];
+
+const COUNT: Counter = Counter::new("count");
+
+/// What the nodes of a cluster have in common.
+pub(crate) struct Cluster {
+    folder: TempDir,
+    ports: [u16; 3],
+    extra: String,
+    pub(crate) nodes: Vec<Replica>,
+    pub(crate) apps: Vec<Router>,
+}
+
+impl Cluster {
+    /// Three nodes that have caught up with each other.
+    pub(crate) async fn start() -> Self {
+        Self::start_with("").await
+    }
+
+    /// The same, with `extra` at the end of each configuration.
+    pub(crate) async fn start_with(extra: &str) -> Self {
+        let folder = TempDir::new().unwrap();
+        issue(folder.path());
+        loop {
+            let mut cluster = Self {
+                folder: TempDir::with_prefix_in("unused", folder.path()).unwrap(),
+                ports: free_ports(),
+                extra: extra.to_owned(),
+                nodes: Vec::new(),
+                apps: Vec::new(),
+            };
+            let nodes = NAMES.map(|name| cluster.config(folder.path(), name));
+            let mut taken = false;
+            for config in nodes {
+                match Replica::start(config).await {
+                    Ok(node) => cluster.nodes.push(node),
+                    Err(StartError::Transport(transport::StartError::InUse { .. })) => taken = true,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            // Between asking for a free port and using it somebody else may have taken it.
+            if taken {
+                continue;
+            }
+            cluster.folder = folder;
+            cluster.apps = cluster.nodes.iter().map(app).collect();
+            cluster.settled().await;
+            return cluster;
+        }
+    }
+
+    fn config(&self, folder: &Path, name: &str) -> Config {
+        let index = NAMES.iter().position(|known| *known == name).unwrap();
+        let members: Vec<String> = NAMES
+            .iter()
+            .zip(self.ports)
+            .map(|(name, port)| format!("{name} = \"127.0.0.1:{port}\""))
+            .collect();
+        let text = format!(
+            "node = {{ listen = \"127.0.0.1:{}\", drain_grace = \"10ms\" }}\n\
+             cluster = {{ name = \"shop\", members = {{ {} }} }}\n\
+             tls = {{ ca = \"ca.pem\", cert = \"{name}.pem\", key = \"{name}.key\" }}\n{}",
+            self.ports[index],
+            members.join(", "),
+            self.extra,
+        );
+        Config::from_toml(&text, folder).unwrap()
+    }
+
+    /// Waits until every node serves by itself, and knows that nobody lacks anything.
+    pub(crate) async fn settled(&self) {
+        for node in &self.nodes {
+            let settled = || {
+                let status = node.status();
+                let clean = |p: &replica::PeerPicture| {
+                    p.reachable && p.lag_sessions == 0 && p.lag_slots == 0
+                };
+                status.health == "ok" && status.peers.iter().all(clean)
+            };
+            until(&format!("{} settles", node.name()), settled).await;
+        }
+    }
+
+    /// Drops a node without a farewell, and starts it again.
+    pub(crate) async fn restart(&mut self, index: usize) {
+        self.apps[index] = Router::new();
+        // The handle goes with the router and the node; the port is free when its tasks are gone.
+        let unused = self.nodes.remove(index);
+        drop(unused);
+        let config = self.config(self.folder.path(), NAMES[index]);
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let node = loop {
+            match Replica::start(config.clone()).await {
+                Ok(node) => break node,
+                Err(StartError::Transport(transport::StartError::InUse { .. })) => {
+                    assert!(tokio::time::Instant::now() < deadline, "the port stays in use");
+                    tokio::task::yield_now().await;
+                }
+                Err(error) => panic!("{error}"),
+            }
+        };
+        self.apps[index] = app(&node);
+        self.nodes.insert(index, node);
+        self.settled().await;
+    }
+
+    pub(crate) fn statuses(&self) -> Vec<Status> {
+        self.nodes.iter().map(Replica::status).collect()
+    }
+
+    /// A count of the protocol over all nodes.
+    pub(crate) fn counted(&self, name: &str) -> u64 {
+        self.statuses().iter().map(|status| status.counters[name]).sum()
+    }
+}
+
+/// Waits for a condition; the test fails if it never holds.
+pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let mut looks = tokio::time::interval(Duration::from_millis(2));
+    while !holds() {
+        assert!(tokio::time::Instant::now() < deadline, "not in {PATIENCE:?}: {what}");
+        looks.tick().await;
+    }
+}
+
+fn free_ports() -> [u16; 3] {
+    let sockets = [(); 3].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+    sockets.map(|socket| socket.local_addr().unwrap().port())
+}
+
+/// Certificates and token keys of a cluster.
+fn issue(folder: &Path) {
+    let ca = Ca::create(&"shop".parse().unwrap(), Validity::days(2)).unwrap();
+    let write = |name: &str, text: &str, mode| {
+        write_new(&folder.join(name), text.as_bytes(), mode).unwrap();
+    };
+    write("ca.pem", &ca.files().cert_pem, Mode::Public);
+    for name in NAMES {
+        let CertAndKey { cert_pem, key_pem } =
+            ca.node(&name.parse().unwrap(), Validity::days(1)).unwrap();
+        write(&format!("{name}.pem"), &cert_pem, Mode::Public);
+        write(&format!("{name}.key"), &key_pem, Mode::Secret);
+    }
+    write("token.keys", &generate_token_key(), Mode::Secret);
+    assert!(fs::exists(folder.join("n3.key")).unwrap());
+}
+
+/// A program of the usual kind.
+pub(crate) fn app(replica: &Replica) -> Router {
+    type Pairs = Query<BTreeMap<String, String>>;
+    let login = async |session: Session, Query(query): Pairs| {
+        for (name, value) in query.iter().filter(|(name, _)| *name != "user") {
+            session.set(Register::<String>::named(name)?, value.clone())?;
+        }
+        session.sign_in(&query["user"])
+    };
+    let set = async |session: Session, Query(query): Pairs| {
+        session.set(Register::<String>::named(&query["k"])?, query["v"].clone())
+    };
+    let read = async |session: Session, Query(query): Pairs| {
+        let value = session.get(Register::<String>::named(&query["k"])?)?;
+        value.ok_or(replica::Error::NoSession)
+    };
+    let incr = async |session: Session| Ok::<_, replica::Error>(session.add(COUNT, 1)?.to_string());
+    let count = async |session: Session| Ok::<_, replica::Error>(session.count(COUNT)?.to_string());
+    let whoami = async |session: Option<Session>| match session {
+        Some(session) => session.user().map_or("anonymous".into(), |u| u.as_str().to_owned()),
+        None => "nobody".to_owned(),
+    };
+    let add = async |session: Session, Query(query): Pairs| {
+        session.insert(Set::<String>::named(&query["k"])?, query["v"].clone())
+    };
+    let items = async |session: Session, Query(query): Pairs| {
+        let items = session.items(Set::<String>::named(&query["k"])?)?;
+        Ok::<_, replica::Error>(items.join(","))
+    };
+    let logout = async |session: Session| session.sign_out();
+    let panic = async |session: Session| -> () {
+        session.add(COUNT, 1).unwrap();
+        panic!("as a handler does");
+    };
+    Router::new()
+        .route("/login", get(login))
+        .route("/set", get(set))
+        .route("/get", get(read))
+        .route("/incr", get(incr))
+        .route("/count", get(count))
+        .route("/whoami", get(whoami))
+        .route("/add", get(add))
+        .route("/items", get(items))
+        .route("/logout", get(logout))
+        .route("/panic", get(panic))
+        .layer(SessionLayer::new(replica))
+        .merge(replica.health_routes())
+}
+
+/// What a request was answered with.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    pub(crate) fn set_cookies(&self) -> usize {
+        self.headers.get_all(SET_COOKIE).iter().count()
+    }
+}
+
+/// A client that keeps cookies as browsers do.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Browser {
+    pub(crate) cookies: BTreeMap<String, String>,
+}
+
+pub(crate) const ID: &str = "__Host-session";
+pub(crate) const TOKEN: &str = "__Host-session-token";
+
+impl Browser {
+    pub(crate) fn with(name: &str, value: &str) -> Self {
+        Self { cookies: BTreeMap::from([(name.to_owned(), value.to_owned())]) }
+    }
+
+    /// One request; its cookies are kept.
+    pub(crate) async fn get(&mut self, app: &Router, path: &str) -> Answer {
+        let answer = self.ask(app, path).await;
+        self.take(&answer);
+        answer
+    }
+
+    /// The same, for a request that must succeed; its body.
+    pub(crate) async fn ok(&mut self, app: &Router, path: &str) -> String {
+        let answer = self.get(app, path).await;
+        assert_eq!(answer.status, StatusCode::OK, "{path}: {}", answer.body);
+        answer.body
+    }
+
+    /// One request, whose answer has not reached the browser yet.
+    pub(crate) async fn ask(&self, app: &Router, path: &str) -> Answer {
+        send(app, self.request(path)).await
+    }
+
+    pub(crate) fn request(&self, path: &str) -> Request {
+        let cookies: Vec<String> =
+            self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let mut request = Request::builder().uri(path);
+        if !cookies.is_empty() {
+            request = request.header(COOKIE, cookies.join("; "));
+        }
+        request.body(Body::empty()).unwrap()
+    }
+
+    pub(crate) fn take(&mut self, answer: &Answer) {
+        for header in answer.headers.get_all(SET_COOKIE) {
+            let text = header.to_str().unwrap();
+            let (pair, attributes) = text.split_once(';').unwrap();
+            let (name, value) = pair.split_once('=').unwrap();
+            if value.is_empty() || attributes.contains("Max-Age=0") {
+                self.cookies.remove(name);
+            } else {
+                self.cookies.insert(name.to_owned(), value.to_owned());
+            }
+        }
+    }
+}
+
+pub(crate) async fn send(app: &Router, request: Request) -> Answer {
+    let response: Response = app.clone().oneshot(request).await.unwrap();
+    let (parts, body) = response.into_parts();
+    let body = to_bytes(body, 1 << 20).await.unwrap();
+    let body = String::from_utf8(body.to_vec()).unwrap();
+    Answer { status: parts.status, headers: parts.headers, body }
+}
