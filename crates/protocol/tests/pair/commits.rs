@@ -386,5 +386,8 @@ fn without_an_owner_that_may_stamp_a_commit_is_unavailable() {
     let commit = net.edits(2, key(1), add());
     let ticket = net.ask(2, protocol::Commit { at: Version::new(), ..commit });
     let outcome = net.outcome(2, ticket);
-    assert!(matches!(outcome, Outcome::Unknown | Outcome::Unavailable | Outcome::Gone), "{outcome:?}");
+    assert!(
+        matches!(outcome, Outcome::Unknown | Outcome::Unavailable | Outcome::Gone),
+        "{outcome:?}"
+    );
 }

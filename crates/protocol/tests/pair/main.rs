@@ -3,4 +3,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod commits;
 mod deltas;
+mod endings;
+mod opening;
+mod repair;

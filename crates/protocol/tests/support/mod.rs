@@ -116,7 +116,8 @@ impl Net {
     /// `count` nodes that serve, with changed options.
     pub(crate) fn synced_with(count: usize, options: fn(&mut Options)) -> Self {
         let mut net = Self::with(count, options);
-        net.run_until("all are synced", |net| net.nodes().all(Node::is_synced));
+        net.run_until("all serve", |net| net.nodes().all(Node::is_synced) && net.is_calm());
+        net.run_ms(100);
         net.log.clear();
         net
     }

@@ -1,0 +1,163 @@
+//! How sessions end, and that none comes back.
+
+use protocol::{Ack, Life, Message, Opened, Outcome};
+use session::{ABSOLUTE_TIMEOUT_MS_MAX, SKEW_MS_MAX, SessionKey};
+
+use crate::support::{LIFE_MS, Net, is_deltas, is_repair, key, set};
+
+/// Creates a session that lives for `ms`, and waits until all have it.
+fn create_for(net: &mut Net, key: SessionKey, ms: u64) {
+    let mut creation = net.creation(0, key, vec![set("register", "x")]);
+    if let Life::Create(core) = &mut creation.life {
+        core.hard_deadline = net.now.plus(ms);
+    }
+    net.commit(0, creation);
+    net.run_until_calm();
+}
+
+/// Tests rule T1: its tombstone would be a burden for as long.
+#[test]
+fn a_session_that_would_live_too_long_is_not_created() {
+    let mut net = Net::synced(2);
+    for (ms, created) in [(ABSOLUTE_TIMEOUT_MS_MAX, true), (ABSOLUTE_TIMEOUT_MS_MAX + 1, false)] {
+        let mut creation = net.creation(0, key(1), Vec::new());
+        let Life::Create(core) = &mut creation.life else {
+            unreachable!("it creates");
+        };
+        core.hard_deadline = core.created.hlc.time().plus(ms);
+        creation.key = key(u16::from(created));
+        let ticket = net.ask(0, creation);
+        let outcome = net.outcome(0, ticket);
+        assert_eq!(matches!(outcome, Outcome::Done(_)), created, "{outcome:?}");
+    }
+    net.run_until_calm();
+    assert!(net.nodes().all(|node| node.store().sessions() == 1));
+}
+
+/// Tests rule T2: by the receiver's clock its life is over, so it is not merged at all.
+#[test]
+fn what_arrives_after_its_deadline_is_dead() {
+    let mut net = Net::synced(2);
+    net.set_ahead(1, 190);
+    let mut creation = net.creation(0, key(1), Vec::new());
+    if let Life::Create(core) = &mut creation.life {
+        core.hard_deadline = net.now.plus(100);
+    }
+    net.commit(0, creation);
+    net.run_ms(50);
+    assert_eq!(net.node(1).counters().dead_on_arrival, 1);
+    assert!(net.session(0, key(1)).is_some() && net.session(1, key(1)).is_none());
+    assert!(net.node(0).is_drained(), "nor is it sent again");
+}
+
+/// Tests rule T3: whoever could still hold it alive finds its tombstone.
+#[test]
+fn a_tombstone_is_kept_until_no_clock_takes_its_session_for_alive() {
+    let mut net = Net::synced(2);
+    create_for(&mut net, key(1), 20_000);
+    let deadline = net.session(0, key(1)).expect("it lives").core.hard_deadline;
+    let end = net.end(0, key(1), Ack::All);
+    net.commit(0, end);
+    let last = deadline.plus(2 * SKEW_MS_MAX);
+    while net.now < last {
+        assert!(net.has_ended(0, key(1)) && net.has_ended(1, key(1)), "at {:?}", net.now);
+        net.step();
+    }
+    net.run_ms(200);
+    assert!(net.nodes().all(|node| node.store().tombstones() == 0), "and no longer");
+}
+
+/// Tests rule T4: who has not been told of the ends has not caught up.
+#[test]
+fn a_node_that_starts_learns_of_what_has_ended() {
+    let mut net = Net::synced(2);
+    for number in 0..40 {
+        net.create_everywhere(0, key(number));
+    }
+    net.crash(1);
+    net.run_ms(3_000);
+    for number in 0..40 {
+        let end = net.end(0, key(number), Ack::Local);
+        net.commit(0, end);
+    }
+    net.start(1);
+    net.run_until("b is synced", |net| net.node(1).is_synced());
+    assert_eq!((net.node(1).store().sessions(), net.node(1).store().tombstones()), (0, 40));
+}
+
+/// Tests rule T5: a delta of a session that has ended is answered with its end.
+#[test]
+fn who_writes_to_a_session_that_ended_elsewhere_is_told() {
+    let mut net = Net::synced(2);
+    net.create_everywhere(0, key(1));
+    net.lose(|e| is_deltas(e) || is_repair(e));
+    let end = net.end(0, key(1), Ack::Local);
+    net.commit(0, end);
+    net.write(1, key(1), "late");
+    net.run_ms(100);
+    assert!(net.session(1, key(1)).is_some(), "it has not heard");
+    let a = net.inc(0);
+    net.lose(move |e| e.from == a && is_deltas(e) || is_repair(e));
+    net.run_until("b is told", |net| net.has_ended(1, key(1)));
+    assert!(net.node(0).counters().tombs_pushed >= 1);
+    assert!(net.has_ended(0, key(1)));
+}
+
+/// Tests rule T5: also when a comparison shows it.
+#[test]
+fn who_lists_a_session_that_ended_elsewhere_is_told() {
+    let mut net = Net::synced(3);
+    net.create_everywhere(0, key(1));
+    let (a, c) = (net.inc(0), net.inc(2));
+    net.lose(move |e| e.from == a && (e.to == c || is_repair(e)));
+    let end = net.end(0, key(1), Ack::One);
+    net.commit(0, end);
+    net.crash(0);
+    assert!(net.has_ended(1, key(1)) && !net.has_ended(2, key(1)));
+    net.lose(move |e| e.from == c && matches!(e.message, Message::Root { .. }));
+    net.run_until("c is told", |net| net.has_ended(2, key(1)));
+    assert!(net.node(1).counters().tombs_pushed >= 1, "c could not ask by itself");
+}
+
+/// Tests rule H4: no clock is dragged along, nothing is lost, and others are not held up.
+#[test]
+fn what_comes_from_the_future_waits_until_it_is_believed() {
+    let mut net = Net::synced(3);
+    net.create_everywhere(0, key(1));
+    net.set_ahead(0, 1_500);
+    let early = net.write(0, key(1), "early").version.newest().time();
+    net.run_ms(800);
+    assert!(net.node(1).counters().skew_refused >= 1);
+    assert_eq!(net.register(1, key(1), "register"), "");
+    net.write(1, key(1), "now");
+    assert!(net.version(1, key(1)).newest().time() <= net.now, "no clock followed a's");
+    net.create(2, key(2));
+    net.run_until("another session arrives", |net| {
+        (0..3).all(|host| net.session(host, key(2)).is_some())
+    });
+    assert!(net.now.plus(SKEW_MS_MAX) < early, "while the first still waits");
+    net.run_until_calm();
+    assert_eq!(net.register(1, key(1), "register"), "early", "it is the later of the two");
+}
+
+/// Tests rule D4: a logout that all have acknowledged stands, whoever was cut off and writes on.
+#[test]
+fn a_session_that_ended_does_not_come_back_after_a_partition() {
+    let mut net = Net::synced(3);
+    net.create_everywhere(0, key(1));
+    net.cut(2, 0);
+    net.cut(2, 1);
+    net.run_ms(3_000);
+    let end = net.end(0, key(1), Ack::One);
+    net.commit(0, end);
+    for number in 0..5 {
+        net.write(2, key(1), &number.to_string());
+        net.run_ms(1_000);
+    }
+    net.run_ms(LIFE_MS / 60);
+    net.mend(2, 0);
+    net.mend(2, 1);
+    net.run_until_calm();
+    assert!((0..3).all(|host| net.has_ended(host, key(1))));
+    assert!(matches!(net.open(2, key(1), None), Opened::Ended(_)));
+}
