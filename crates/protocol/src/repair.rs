@@ -113,6 +113,8 @@ impl Round {
         let Some(asked) = self.needs.remove(&request) else {
             return false;
         };
+        // What is remembered here is not for the peer to choose.
+        let again: Vec<SessionKey> = again.into_iter().filter(|key| asked.contains(key)).collect();
         if again.len() < asked.len() {
             self.progress = now;
         }

@@ -111,6 +111,10 @@ impl Node {
     }
 
     pub(super) fn handle_supplied(&mut self, from: Inc, request: u64, supply: Supply, now: Time) {
+        let Supply { deltas, absent, deferred } = &supply;
+        if deltas.len() + absent.len() + deferred.len() > NEED_KEYS_MAX {
+            return self.breach(from, Violation::TooMuch);
+        }
         if self.repair.round_needing(from, request).is_none() {
             return;
         }
