@@ -77,20 +77,20 @@ impl Node {
     }
 
     fn handle_refusal(&mut self, from: Inc, key: SessionKey, refusal: Refusal, now: Time) {
+        if let Refusal::Tomb(tombstone) = refusal {
+            let delta = Delta { key, body: Body::End(tombstone) };
+            if !self.accepts(from, &delta, now) {
+                return;
+            }
+            self.take(delta, now);
+        }
         let Some(outbox) = self.outbox.peer_mut(from) else {
             return;
         };
         match refusal {
             Refusal::Need(version) => outbox.rebase(key, version),
             Refusal::Skew => outbox.postpone(key, now),
-            Refusal::Dead => outbox.clear(key),
-            Refusal::Tomb(tombstone) => {
-                outbox.clear(key);
-                let delta = Delta { key, body: Body::End(tombstone) };
-                if self.accepts(from, &delta, now) {
-                    self.take(delta, now);
-                }
-            }
+            Refusal::Dead | Refusal::Tomb(_) => outbox.clear(key),
         }
     }
 
