@@ -6,5 +6,6 @@ mod support;
 mod commits;
 mod deltas;
 mod endings;
+mod hostile;
 mod opening;
 mod repair;

@@ -102,6 +102,13 @@ pub(crate) fn key_in(slot: u16, number: u16) -> SessionKey {
     SessionKey(key)
 }
 
+impl Host {
+    /// An envelope arrives; nothing is taken away of what that leads to.
+    pub(crate) fn handle(&mut self, from: Inc, envelope: Envelope, now: Time) {
+        self.node.as_mut().expect("it runs").handle_message(from, envelope, now);
+    }
+}
+
 impl Net {
     /// `count` nodes that have just started and know each other.
     pub(crate) fn started(count: usize) -> Self {
@@ -432,10 +439,15 @@ impl Net {
 
     /// A message that no node wrote arrives at `to`, over the connection with `from`.
     pub(crate) fn inject(&mut self, from: usize, to: usize, message: Message) {
-        let (sender, receiver, now) = (self.inc(from), self.inc(to), self.time(to));
+        let (sender, receiver) = (self.inc(from), self.inc(to));
         let envelope = Envelope { epoch: 1, from: sender, to: receiver, shard: 0, message };
-        let node = self.hosts[to].node.as_mut().expect("it runs");
-        node.handle_message(sender, envelope, now);
+        self.handle(to, sender, envelope);
+    }
+
+    /// An envelope arrives at `to`, over the connection with the process `from`.
+    pub(crate) fn handle(&mut self, to: usize, from: Inc, envelope: Envelope) {
+        let now = self.time(to);
+        self.hosts[to].handle(from, envelope, now);
         self.drain(to);
     }
 
