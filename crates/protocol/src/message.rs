@@ -20,7 +20,7 @@
 //! ```
 
 use serde::{Deserialize, Serialize};
-use session::{Core, Delta, Edit, EndReason, Inc, SessionKey, Slot, Time, Tombstone, Version};
+use session::{Body, Core, Delta, Edit, EndReason, Inc, SessionKey, Slot, Time, Tombstone, Version};
 
 use crate::digest::Digest;
 use crate::event::{Ack, Outcome};
@@ -177,6 +177,16 @@ pub enum Refusal {
     Skew,
     /// Its life is over (rule T2).
     Dead,
+}
+
+impl Refusal {
+    /// The end of the session, if that is the reason.
+    pub(crate) fn tomb(&self, key: SessionKey) -> Option<Delta> {
+        match self {
+            Self::Tomb(tombstone) => Some(Delta { key, body: Body::End(*tombstone) }),
+            Self::Need(_) | Self::Skew | Self::Dead => None,
+        }
+    }
 }
 
 /// Answer to a request for sessions.

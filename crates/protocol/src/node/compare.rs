@@ -118,12 +118,12 @@ impl Node {
         if self.repair.round_needing(from, request).is_none() {
             return;
         }
+        if !supply.deltas.iter().all(|delta| self.accepts(from, delta, now)) {
+            return;
+        }
         let mut again = supply.deferred;
         again.retain(|key| self.store.holds(key.slot()));
         for delta in supply.deltas {
-            if !self.accepts(from, &delta, now) {
-                return;
-            }
             let key = delta.key;
             match self.take(delta, now) {
                 Verdict::Merged(_) => self.counters.repaired += 1,

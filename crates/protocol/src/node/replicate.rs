@@ -1,6 +1,6 @@
 //! Deltas to the other owners, and what they answer.
 
-use session::{Body, Delta, Inc, SessionKey, Time, Version};
+use session::{Inc, SessionKey, Time, Version};
 
 use super::{Node, Transmit};
 use crate::limits::BATCH_DELTAS_MAX;
@@ -34,11 +34,11 @@ impl Node {
         if batch.deltas.len() > BATCH_DELTAS_MAX {
             return self.breach(from, Violation::TooMuch);
         }
+        if !batch.deltas.iter().all(|delta| self.accepts(from, delta, now)) {
+            return;
+        }
         let mut refused = Vec::new();
         for delta in batch.deltas {
-            if !self.accepts(from, &delta, now) {
-                return;
-            }
             let key = delta.key;
             let refusal = match self.take(delta, now) {
                 Verdict::Merged(_) => continue,
@@ -66,6 +66,10 @@ impl Node {
         if refused.len() > BATCH_DELTAS_MAX {
             return self.breach(from, Violation::TooMuch);
         }
+        let mut tombs = refused.iter().filter_map(|(key, refusal)| refusal.tomb(*key));
+        if !tombs.all(|delta| self.accepts(from, &delta, now)) {
+            return;
+        }
         let keys: Vec<SessionKey> = refused.iter().map(|(key, _)| *key).collect();
         for (key, hi) in self.outbox.acknowledge(from, batch, &keys) {
             let done = self.waiters.acknowledge(from, key, hi.as_ref());
@@ -77,11 +81,7 @@ impl Node {
     }
 
     fn handle_refusal(&mut self, from: Inc, key: SessionKey, refusal: Refusal, now: Time) {
-        if let Refusal::Tomb(tombstone) = refusal {
-            let delta = Delta { key, body: Body::End(tombstone) };
-            if !self.accepts(from, &delta, now) {
-                return;
-            }
+        if let Some(delta) = refusal.tomb(key) {
             self.take(delta, now);
         }
         let Some(outbox) = self.outbox.peer_mut(from) else {
