@@ -1,0 +1,209 @@
+//! The command line: what can be asked for, and who does it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::LazyLock;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use thiserror::Error;
+use transport::{ClusterName, NodeName};
+
+use crate::cert::{self, CertError, MemberAddress};
+use crate::demo::{self, DemoError};
+use crate::run::{self, RunError};
+
+/// Days that a certificate is valid by default: an authority, and what it issues.
+const AUTHORITY_DAYS: u16 = 3650;
+const CERTIFICATE_DAYS: u16 = 365;
+
+static VERSION: LazyLock<String> =
+    LazyLock::new(|| format!("{} (wire {})", env!("CARGO_PKG_VERSION"), replica::WIRE_VERSION));
+
+/// Sessions that live on every node.
+#[derive(Debug, Parser)]
+#[command(name = "replica-node", version = VERSION.as_str(), about, propagate_version = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start a cluster on this machine, with a page to try it in a browser
+    Demo(DemoArgs),
+    /// Run one node
+    Run(RunArgs),
+    /// Read a configuration and everything it names, and say what is wrong with it
+    Check(ConfigArgs),
+    /// Ask a running node whether it can serve every session; status 0 if it can
+    Health(HealthArgs),
+    /// Make the certificates of a cluster
+    #[command(subcommand)]
+    Cert(CertCommand),
+}
+
+/// What `demo` is asked for.
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// How many nodes
+    #[arg(long, value_name = "N", default_value_t = 3,
+          value_parser = clap::value_parser!(u8).range(1..=i64::from(demo::NODES_MAX)))]
+    pub(crate) nodes: u8,
+    /// Where copies of a session are kept: "all-to-all" or "primary-backup"
+    #[arg(long = "mode", value_name = "WORD", default_value = "all-to-all")]
+    pub(crate) spread: String,
+    /// Port of the page; the nodes take those after it. By default 8080 for the page if it is
+    /// free, and any free ports
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) http: Option<u16>,
+}
+
+/// What `run` is asked for.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// How log lines are written; which ones is said by the variable RUST_LOG
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log: LogFormat,
+    /// End at once when the standard input ends: for a program that starts nodes and must not
+    /// leave any behind
+    #[arg(long)]
+    pub(crate) end_with_stdin: bool,
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// A configuration file.
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArgs {
+    /// The configuration file; variables such as REPLICA__APP__HTTP go over it
+    #[arg(long = "config", value_name = "FILE", default_value = "node.toml")]
+    pub(crate) path: PathBuf,
+}
+
+/// Which node `health` asks.
+#[derive(Debug, Args)]
+pub(crate) struct HealthArgs {
+    /// HTTP address of the node
+    #[arg(long, value_name = "ADDR", conflicts_with = "config")]
+    pub(crate) http: Option<SocketAddr>,
+    /// Configuration file of the node, instead of its address
+    #[arg(long, value_name = "FILE", default_value = "node.toml")]
+    pub(crate) config: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum CertCommand {
+    /// Make a cluster: its authority and its token keys
+    Ca(AuthorityArgs),
+    /// Make a folder with everything that a node needs
+    Node(NodeArgs),
+    /// Make the certificate of a person who may inspect and drain nodes
+    Operator(OperatorArgs),
+}
+
+/// What `cert ca` is asked for.
+#[derive(Debug, Args)]
+pub(crate) struct AuthorityArgs {
+    /// Name of the cluster, a DNS label
+    #[arg(long, value_name = "NAME")]
+    pub(crate) cluster: ClusterName,
+    /// Folder to write into
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// How long the authority is valid
+    #[arg(long, value_name = "DAYS", default_value_t = AUTHORITY_DAYS,
+          value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) days: u16,
+}
+
+/// What all certificates need that are issued by an authority.
+#[derive(Debug, Args)]
+pub(crate) struct IssueArgs {
+    /// Folder that `cert ca` wrote
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub(crate) ca: PathBuf,
+    /// Folder to write into
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// Name of the cluster: only to make sure that it is the right authority
+    #[arg(long, value_name = "NAME")]
+    pub(crate) cluster: Option<ClusterName>,
+    /// How long the certificate is valid
+    #[arg(long, value_name = "DAYS", default_value_t = CERTIFICATE_DAYS,
+          value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) days: u16,
+}
+
+/// What `cert node` is asked for.
+#[derive(Debug, Args)]
+pub(crate) struct NodeArgs {
+    /// Name of the node, a DNS label
+    pub(crate) name: NodeName,
+    #[command(flatten)]
+    pub(crate) issue: IssueArgs,
+    /// Where the node listens for the others (UDP)
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// A node of the cluster and where the others reach it; once for each, the same for all
+    #[arg(long = "member", value_name = "NAME=HOST:PORT")]
+    pub(crate) members: Vec<MemberAddress>,
+    /// Where `replica-node run` serves HTTP
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    pub(crate) http: SocketAddr,
+}
+
+/// What `cert operator` is asked for.
+#[derive(Debug, Args)]
+pub(crate) struct OperatorArgs {
+    /// Name of the person, a DNS label
+    pub(crate) name: NodeName,
+    #[command(flatten)]
+    pub(crate) issue: IssueArgs,
+}
+
+/// Why a command did not do what it was asked for.
+#[derive(Debug, Error)]
+pub(crate) enum Failure {
+    #[error(transparent)]
+    Cert(#[from] CertError),
+    #[error(transparent)]
+    Run(#[from] RunError),
+    #[error(transparent)]
+    Demo(#[from] DemoError),
+}
+
+impl Cli {
+    pub(crate) fn run(self) -> Result<ExitCode, Failure> {
+        match self.command {
+            Command::Demo(args) => Ok(demo::demo(&args)?),
+            Command::Run(args) => Ok(run::run(&args)?),
+            Command::Check(args) => Ok(run::check(&args.path)?),
+            Command::Health(args) => Ok(run::health(&args)?),
+            Command::Cert(command) => {
+                print!("{}", command.run()?);
+                Ok(ExitCode::SUCCESS)
+            }
+        }
+    }
+}
+
+impl CertCommand {
+    /// Returns what to tell the person who asked.
+    fn run(&self) -> Result<String, CertError> {
+        match self {
+            Self::Ca(args) => cert::authority(args),
+            Self::Node(args) => cert::node(args),
+            Self::Operator(args) => cert::operator(args),
+        }
+    }
+}
