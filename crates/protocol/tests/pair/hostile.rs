@@ -178,6 +178,21 @@ fn deltas_that_contradict_themselves_are_a_violation() {
     }
 }
 
+/// Tests rule V10: nothing of such a message takes effect, not even what stands before it.
+#[test]
+fn a_violation_spoils_the_whole_message() {
+    let mut net = pair();
+    let wrong = tomb(key(9), Time(u64::MAX));
+    let good = tomb(key(1), net.now.plus(1_000));
+    violates(&mut net, batch(vec![good.clone(), wrong.clone()]), Violation::MalformedDelta);
+    let ends = [good, wrong].map(|delta| match delta.body {
+        Body::End(tombstone) => (delta.key, Refusal::Tomb(tombstone)),
+        Body::Change(_) => unreachable!("both are ends"),
+    });
+    let message = Message::Ack { batch: 3, refused: ends.into() };
+    violates(&mut net, message, Violation::MalformedDelta);
+}
+
 /// Tests rule H4: not even an absurd future drags the clock along.
 #[test]
 fn what_lies_in_the_far_future_is_refused_and_forgotten() {
