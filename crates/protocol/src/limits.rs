@@ -60,6 +60,10 @@ pub const ROUND_REPEAT_MS: u64 = 400;
 /// Keys in one page of a slot's list: 24 KiB.
 pub const LIST_KEYS_MAX: usize = 1_024;
 
+/// Lists of slots that one comparison may have asked for: enough that a distant peer is limited by
+/// what it sends, not by how far away it is.
+pub const LISTS_IN_FLIGHT_MAX: usize = 16;
+
 /// Sessions asked for in one repair request.
 pub const NEED_KEYS_MAX: usize = 128;
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use session::{Inc, SessionKey, Slot, Time};
 
-use crate::limits::{LIST_KEYS_MAX, NEED_KEYS_MAX, NEEDS_IN_FLIGHT_MAX, ROUND_REPEAT_MS, ROUND_STALL_MS};
+use crate::limits::{LIST_KEYS_MAX, LISTS_IN_FLIGHT_MAX, NEED_KEYS_MAX, NEEDS_IN_FLIGHT_MAX, ROUND_REPEAT_MS, ROUND_STALL_MS};
 
 /// What a comparison does next.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,7 +30,8 @@ pub(crate) struct Round {
     progress: Time,
     /// Slots, or rests of slots, that differ and have not been listed.
     todo: VecDeque<(Slot, Option<SessionKey>)>,
-    listing: Option<(Slot, Option<SessionKey>)>,
+    /// Lists that were asked for.
+    listing: BTreeSet<(Slot, Option<SessionKey>)>,
     /// Listed, differing, not asked for yet.
     wants: BTreeSet<SessionKey>,
     /// Asked for, by request.
@@ -49,7 +50,7 @@ impl Round {
             number,
             progress: now,
             todo: VecDeque::new(),
-            listing: None,
+            listing: BTreeSet::new(),
             wants: BTreeSet::new(),
             needs: BTreeMap::new(),
             answered: false,
@@ -68,9 +69,9 @@ impl Round {
         if !self.answered {
             return vec![Step::Root];
         }
-        let list = self.listing.map(|(slot, after)| Step::Compare(slot, after));
+        let lists = self.listing.iter().map(|(slot, after)| Step::Compare(*slot, *after));
         let needs = self.needs.iter().map(|(number, keys)| Step::Need(*number, keys.clone()));
-        list.into_iter().chain(needs).collect()
+        lists.chain(needs).collect()
     }
 
     /// The peer said which slots differ; none: nothing does.
@@ -92,10 +93,9 @@ impl Round {
         rest: Option<SessionKey>,
         now: Time,
     ) {
-        if self.listing != Some((slot, after)) {
+        if !self.listing.remove(&(slot, after)) {
             return;
         }
-        self.listing = None;
         self.progress = now;
         self.wants.extend(wanted);
         if rest.is_some() {
@@ -105,7 +105,7 @@ impl Round {
 
     /// True if that list is awaited.
     pub(crate) fn awaits(&self, slot: Slot, after: Option<SessionKey>) -> bool {
-        self.listing == Some((slot, after))
+        self.listing.contains(&(slot, after))
     }
 
     /// Sessions arrived, or the peer deferred them. False if they were not asked for.
@@ -136,16 +136,15 @@ impl Round {
             self.needs.insert(*requests, keys.clone());
             return Some(Step::Need(*requests, keys));
         }
-        if self.listing.is_none() && self.wants.len() < LIST_KEYS_MAX {
+        if self.listing.len() < LISTS_IN_FLIGHT_MAX && self.wants.len() < LIST_KEYS_MAX {
             if let Some((slot, after)) = self.todo.pop_front() {
-                self.listing = Some((slot, after));
+                self.listing.insert((slot, after));
                 return Some(Step::Compare(slot, after));
             }
-            if self.wants.is_empty() && self.needs.is_empty() {
-                return Some(Step::Complete);
-            }
         }
-        None
+        let complete =
+            self.listing.is_empty() && self.wants.is_empty() && self.needs.is_empty();
+        (complete && self.todo.is_empty()).then_some(Step::Complete)
     }
 }
 

@@ -40,6 +40,8 @@ pub enum Rule {
     AskAll,
     /// E3: digests cover the last access.
     DigestLastAccess,
+    /// E4: a session that was forgotten and came back is stamped by others.
+    RetiredNotStamped,
     /// P3: what differs is asked for at once; switched off, not while its slot is written.
     NeedAtOnce,
 }
@@ -50,7 +52,7 @@ mod switched {
 
     impl Rule {
         /// All of them, in the order of their declaration.
-        pub const ALL: [Self; 17] = [
+        pub const ALL: [Self; 18] = [
             Self::LoCheck,
             Self::VectorToken,
             Self::DeadOnArrival,
@@ -67,6 +69,7 @@ mod switched {
             Self::EditsCarryAt,
             Self::AskAll,
             Self::DigestLastAccess,
+            Self::RetiredNotStamped,
             Self::NeedAtOnce,
         ];
     }

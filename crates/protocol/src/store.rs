@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use session::{
-    Body, Change, Clock, Delta, SKEW_MS_MAX, Session, SessionKey, Slot, State, Time, Tombstone,
+    Body, Change, Clock, Delta, Hlc, SKEW_MS_MAX, Session, SessionKey, Slot, State, Time, Tombstone,
     Version,
 };
 
@@ -55,6 +55,8 @@ struct Entry {
     state: State,
     hash: Digest,
     bytes: usize,
+    /// True if this process may have held, written and forgotten the session before.
+    retired: bool,
 }
 
 #[derive(Default)]
@@ -78,6 +80,8 @@ pub struct Store {
     bytes: usize,
     sessions: usize,
     tombstones: usize,
+    /// The latest creation among the sessions that were forgotten for idleness.
+    forgotten: Hlc,
     /// Keys that changed, for whoever asked to be told.
     journal: Option<Vec<SessionKey>>,
 }
@@ -97,6 +101,7 @@ impl Store {
             bytes: 0,
             sessions: 0,
             tombstones: 0,
+            forgotten: Hlc(0),
             journal: None,
         }
     }
@@ -136,6 +141,16 @@ impl Store {
             State::Alive(session) => Some(session),
             State::Ended(_) => None,
         }
+    }
+
+    /// True if this process must not stamp the session, because it may have stamped and forgotten
+    /// it before: it came back from a peer that knew of a later access, perhaps without what was
+    /// stamped here, and the next stamp would claim to include that (I-COV).
+    // Rule E4.
+    #[must_use]
+    pub fn is_retired(&self, key: SessionKey) -> bool {
+        let entry = self.index(key.slot()).and_then(|index| self.slots[index].entries.get(&key));
+        entry.is_some_and(|entry| entry.retired) && !self.rules.off(Rule::RetiredNotStamped)
     }
 
     /// The version held under `key`; empty if nothing is, or a tombstone.
@@ -264,13 +279,17 @@ impl Store {
                 (TOMBSTONE_BYTES, self.keep_until(*tombstone, now))
             }
         };
+        let retired = match &state {
+            State::Alive(session) => session.core.created.hlc <= self.forgotten,
+            State::Ended(_) => false,
+        };
         self.due.insert((due, key));
         self.bytes += bytes;
         let hash = digest::of_state(self.seed, self.rules, key, &state);
         self.root = self.root.toggle(hash);
         let slot = &mut self.slots[index];
         slot.digest = slot.digest.toggle(hash);
-        slot.entries.insert(key, Entry { state, hash, bytes });
+        slot.entries.insert(key, Entry { state, hash, bytes, retired });
         self.journal.iter_mut().for_each(|journal| journal.push(key));
     }
 
@@ -323,7 +342,8 @@ impl Store {
                 self.due.insert((next, key));
                 continue;
             }
-            if self.session(key).is_some() {
+            if let Some(session) = self.session(key) {
+                self.forgotten = self.forgotten.max(session.core.created.hlc);
                 swept.expired.push(key);
             } else {
                 swept.tombstones += 1;

@@ -275,9 +275,10 @@ impl World {
                     let has = match peer.node.store().get(key) {
                         Some(State::Ended(_)) => true,
                         Some(State::Alive(copy)) => copy.version.covers(own),
-                        // It may have expired there already.
-                        None => session.core.idle_ms < 60_000,
+                        None => false,
                     };
+                    // A copy that expired may come back from a peer that lacks the write.
+                    let has = has || session.core.idle_ms < 60_000;
                     if !has && !node.may_lack(peer.inc, key) {
                         let detail =
                             format!("n{} takes n{} to have its write of {key:?}", a + 1, b + 1);

@@ -82,10 +82,12 @@ impl World {
                 continue;
             }
             let purpose = self.draw_purpose(browser);
+            // Few clients can only be busy if they do not wait.
+            let local = if self.kinds.contains(&FaultKind::Hot) { 7 } else { 1 };
             let level = match self.rng.u8(0..10) {
-                0 => Ack::Local,
-                1 => Ack::All,
-                2 => Ack::Quorum,
+                n if n < local => Ack::Local,
+                7 => Ack::All,
+                8 => Ack::Quorum,
                 _ => Ack::One,
             };
             let request = Request {

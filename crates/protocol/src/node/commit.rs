@@ -45,12 +45,12 @@ impl Node {
     // Rule N2.
     fn executor(&self, commit: &Commit, may_ask: impl Fn(Inc) -> bool) -> Option<Inc> {
         let conditional = commit.edits.iter().any(session::Edit::is_conditional);
-        if self.may_stamp() && !conditional {
+        if self.may_stamp(commit.key) && !conditional {
             return Some(self.options.inc);
         }
         let able = |owner: &Inc| {
             match *owner == self.options.inc {
-                true => self.may_stamp(),
+                true => self.may_stamp(commit.key),
                 false => self.is_reachable(*owner) && may_ask(*owner),
             }
         };
@@ -89,7 +89,9 @@ impl Node {
         now: Time,
     ) {
         match opened {
-            Opened::Session { .. } if self.may_stamp() => self.execute_here(asker, &commit, now),
+            Opened::Session { .. } if self.may_stamp(commit.key) => {
+                self.execute_here(asker, &commit, now);
+            }
             Opened::Session { .. } | Opened::Unavailable => {
                 self.answer(asker, Outcome::Unavailable);
             }
@@ -372,7 +374,7 @@ impl Node {
             // Too many are remembered. A refusal that is not remembered could be followed by an
             // execution, so there is none: the sender asks again, or learns nothing.
             Known::Full => self.counters.answers_dropped += 1,
-            Known::New if !self.may_stamp() => {
+            Known::New if !self.may_stamp(commit.key) => {
                 self.answer(Asker::Peer(from, request), Outcome::Unavailable);
             }
             Known::New => {

@@ -393,9 +393,10 @@ impl Node {
         self.peers.get(&peer).is_some_and(|peer| peer.reachable)
     }
 
-    /// Only an owner that has caught up and whose clock is right may stamp.
-    const fn may_stamp(&self) -> bool {
-        self.sync.is_synced() && !self.clock_fault
+    /// Only an owner that has caught up and whose clock is right may stamp, and not what it may
+    /// have forgotten.
+    fn may_stamp(&self, key: SessionKey) -> bool {
+        self.sync.is_synced() && !self.clock_fault && !self.store.is_retired(key)
     }
 
     fn send(&mut self, to: Inc, lane: Lane, message: Message) {
