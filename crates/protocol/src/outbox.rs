@@ -21,6 +21,9 @@ use crate::message::Batch;
 use crate::rules::{Rule, Rules};
 use crate::store::Store;
 
+/// Keys without need that a queue may hold however short it is.
+const QUEUE_SLACK: usize = 64;
+
 /// A session that a peer lacks something of.
 struct Dirty {
     /// What the peer has: its last acknowledged version, else ours before the write (rule B3).
@@ -175,9 +178,20 @@ impl PeerOutbox {
             queued: false,
             carried_by: 0,
         });
-        if !dirty.queued {
-            dirty.queued = true;
-            self.queue.push_back(key);
+        if !std::mem::replace(&mut dirty.queued, true) {
+            self.enqueue(key);
+        }
+    }
+
+    /// Keys that became clean meanwhile are left in the queue, and passed over at its head. Before
+    /// they are most of it, they go: a peer that takes nothing must not make it grow.
+    fn enqueue(&mut self, key: SessionKey) {
+        self.queue.push_back(key);
+        if self.queue.len() > 2 * self.dirty.len() + QUEUE_SLACK {
+            let mut seen = BTreeSet::new();
+            let dirty = &self.dirty;
+            let waits = |key: &SessionKey| dirty.get(key).is_some_and(|dirty| dirty.queued);
+            self.queue.retain(|key| waits(key) && seen.insert(*key));
         }
     }
 
@@ -185,9 +199,8 @@ impl PeerOutbox {
     pub(crate) fn rebase(&mut self, key: SessionKey, version: Version) {
         if let Some(dirty) = self.dirty.get_mut(&key) {
             dirty.lo = version;
-            if !dirty.queued {
-                dirty.queued = true;
-                self.queue.push_back(key);
+            if !std::mem::replace(&mut dirty.queued, true) {
+                self.enqueue(key);
             }
         }
     }
@@ -311,7 +324,7 @@ impl PeerOutbox {
     fn requeue(&mut self, key: SessionKey) {
         if let Some(dirty) = self.dirty.get_mut(&key).filter(|dirty| !dirty.queued) {
             dirty.queued = true;
-            self.queue.push_back(key);
+            self.enqueue(key);
         }
     }
 
