@@ -69,7 +69,8 @@ struct Slotful {
 ///
 /// [`apply`](Self::apply) is the only way anything comes in or changes, [`sweep`](Self::sweep) the
 /// only way anything goes. Invariants: a slot's digest is the sum of its entries' hashes, `root`
-/// that of the slots'; every entry stands once in `due`, at or before the moment it matters.
+/// that of the slots'; every entry stands in `due`, at or before the moment it matters (one that
+/// ended twice, for what it was before).
 pub struct Store {
     first_slot: u16,
     seed: u64,
@@ -192,7 +193,11 @@ impl Store {
             Some(State::Ended(held)) if held.join(end) == *held => {
                 return Verdict::Merged(Effect::None);
             }
-            Some(State::Ended(held)) => held.join(end),
+            Some(State::Ended(held)) => {
+                let held = *held;
+                self.due.remove(&(self.keep_until(held, now), key));
+                held.join(end)
+            }
             Some(State::Alive(session)) => {
                 Tombstone { deadline: end.deadline.max(session.core.hard_deadline), ..end }
             }
