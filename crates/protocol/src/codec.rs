@@ -32,3 +32,32 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Undecodable
         bincode::serde::decode_from_slice(bytes, config).map_err(|_| Undecodable)?;
     if read == bytes.len() { Ok(value) } else { Err(Undecodable) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::FRAME_BYTES_MAX;
+
+    /// Tests rule W1: all of the bytes are one value, or there is none.
+    #[test]
+    fn nothing_is_left_over() {
+        let mut bytes = Vec::new();
+        encode(&(7_u64, vec![1_u8, 2]), &mut bytes);
+        assert_eq!(decode::<(u64, Vec<u8>)>(&bytes), Ok((7, vec![1, 2])));
+        bytes.push(0);
+        assert_eq!(decode::<(u64, Vec<u8>)>(&bytes), Err(Undecodable));
+        assert_eq!(decode::<u64>(&[]), Err(Undecodable));
+    }
+
+    /// Tests rule W1: also a length that only just exceeds the bound.
+    #[test]
+    fn bound_frame_bytes_max() {
+        let text = |count: usize| {
+            let mut bytes = Vec::new();
+            encode(&"x".repeat(count), &mut bytes);
+            decode::<String>(&bytes).is_ok()
+        };
+        assert!(text(FRAME_BYTES_MAX - 16));
+        assert!(!text(FRAME_BYTES_MAX));
+    }
+}

@@ -72,3 +72,55 @@ fn version_bytes(bytes: &mut Vec<u8>, version: &Version) {
 fn time_bytes(bytes: &mut Vec<u8>, time: Time) {
     bytes.extend_from_slice(&time.0.to_le_bytes());
 }
+
+#[cfg(test)]
+mod tests {
+    use session::{EndReason, Tombstone};
+
+    use super::*;
+    use crate::fixtures::{NOW, key, session, written};
+
+    fn of(key: SessionKey, state: &State) -> Digest {
+        of_state(7, Rules::default(), key, state)
+    }
+
+    /// Tests rules E3 and R4: what differs in anything but the attributes has another hash.
+    #[test]
+    fn key_version_and_last_access_make_the_hash_of_a_session() {
+        let plain = session(1, NOW);
+        let hash =
+            |session: &session::Session| of(key(0, 0), &State::Alive(session.clone().into()));
+        let mut used = plain.clone();
+        used.last_access = NOW.plus(1);
+        let (one, other) = (written(plain.clone(), 1, NOW, 5), written(plain.clone(), 2, NOW, 5));
+        let all = [&plain, &used, &one, &other].map(hash);
+        for (index, hash) in all.iter().enumerate() {
+            assert!(!all[..index].contains(hash), "{index}");
+        }
+        assert_ne!(hash(&plain), of(key(0, 1), &State::Alive(plain.clone().into())));
+        assert_eq!(hash(&plain), hash(&session(1, NOW)));
+        let seed = of_state(8, Rules::default(), key(0, 0), &State::Alive(plain.into()));
+        assert_ne!(seed, all[0]);
+    }
+
+    /// Tests rule T4: ends are compared like the living, and can be told from them in a list.
+    #[test]
+    fn an_end_has_a_hash_of_its_own() {
+        let end = |deadline, reason| State::Ended(Tombstone { deadline, reason });
+        let logout = of(key(0, 0), &end(NOW, EndReason::Logout));
+        assert_ne!(logout, of(key(0, 0), &end(NOW, EndReason::Forced)));
+        assert_ne!(logout, of(key(0, 0), &end(NOW.plus(1), EndReason::Logout)));
+        assert!(Digest::is_ended(logout.short()));
+        for number in 0..100 {
+            let alive = of(key(0, number), &State::Alive(session(1, NOW).into()));
+            assert!(!Digest::is_ended(alive.short()));
+        }
+    }
+
+    #[test]
+    fn adding_twice_is_removing() {
+        let (a, b) = (of(key(0, 0), &State::Alive(session(1, NOW).into())), Digest::default());
+        assert_eq!(b.toggle(a).toggle(a), b);
+        assert_eq!(a.toggle(b), a);
+    }
+}

@@ -146,3 +146,90 @@ impl Forwards {
         self.outgoing.len() + self.incoming.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Ack;
+    use crate::fixtures::{NOW, key};
+    use crate::message::Life;
+
+    fn commit() -> Commit {
+        let (at, edits) = (session::Version::new(), Vec::new());
+        Commit { key: key(0, 0), life: Life::Keep, at, edits, level: Ack::One }
+    }
+
+    fn add(forwards: &mut Forwards) -> Option<u64> {
+        forwards.add(Ticket(1), commit(), NOW.plus(1_000))
+    }
+
+    /// Tests rule F1: new once; then running; then answered, always alike.
+    #[test]
+    fn edits_that_arrive_again_are_recognised() {
+        let mut forwards = Forwards::default();
+        let mut receive = |forwards: &mut Forwards, from, number| {
+            forwards.receive(Inc(from), number, NOW.plus(1_000))
+        };
+        assert!(matches!(receive(&mut forwards, 2, 1), Known::New));
+        assert!(matches!(receive(&mut forwards, 2, 1), Known::Running));
+        assert!(matches!(receive(&mut forwards, 3, 1), Known::New), "another sender's number 1");
+        forwards.answer(Inc(2), 1, &Some(Outcome::Gone));
+        forwards.answer(Inc(3), 1, &None);
+        for _ in 0..2 {
+            let known = receive(&mut forwards, 2, 1);
+            assert!(matches!(known, Known::Answered(Some(Outcome::Gone))));
+            assert!(matches!(receive(&mut forwards, 3, 1), Known::Answered(None)), "refused");
+        }
+    }
+
+    /// Tests rule F1: an answer is kept as long as its sender may repeat itself, and not longer.
+    #[test]
+    fn answers_are_forgotten_when_nobody_asks_again() {
+        let mut forwards = Forwards::default();
+        let deadline = NOW.plus(1_000);
+        forwards.receive(Inc(2), 1, deadline);
+        forwards.handle_tick(deadline.plus(2 * SKEW_MS_MAX));
+        assert_eq!(forwards.len(), 1, "by its own clock it may still wait");
+        forwards.handle_tick(deadline.plus(2 * SKEW_MS_MAX + 1));
+        assert_eq!(forwards.len(), 0);
+    }
+
+    /// Tests rule F1: a refusal gives edits a new number, so that the old one stays refused.
+    #[test]
+    fn refused_edits_go_on_under_another_number() {
+        let mut forwards = Forwards::default();
+        let first = add(&mut forwards).expect("room");
+        forwards.get_mut(first).expect("it waits").sent_to(Inc(2), NOW);
+        let second = forwards.refused(first, Inc(2), NOW).expect("it waited");
+        assert!(forwards.get(first).is_none() && second != first);
+        let outgoing = forwards.get(second).expect("it goes on");
+        assert_eq!(outgoing.target, None);
+        assert!(!outgoing.may_ask(Inc(2), NOW) && outgoing.may_ask(Inc(3), NOW));
+        assert!(outgoing.may_ask(Inc(2), NOW.plus(FORWARD_RETRY_MS)));
+    }
+
+    /// Tests rule F1.
+    #[test]
+    fn bound_forward_retry_ms() {
+        let mut forwards = Forwards::default();
+        let number = add(&mut forwards).expect("room");
+        let outgoing = forwards.get_mut(number).expect("it waits");
+        outgoing.sent_to(Inc(2), NOW);
+        assert!(!outgoing.is_late(NOW.plus(FORWARD_RETRY_MS - 1)));
+        assert!(outgoing.is_late(NOW.plus(FORWARD_RETRY_MS)));
+    }
+
+    /// Tests rule F1: in both directions.
+    #[test]
+    fn bound_forwards_max() {
+        let mut forwards = Forwards::default();
+        for number in 0..FORWARDS_MAX as u64 {
+            assert!(add(&mut forwards).is_some());
+            assert!(matches!(forwards.receive(Inc(2), number, NOW), Known::New));
+        }
+        assert_eq!(add(&mut forwards), None);
+        assert!(matches!(forwards.receive(Inc(2), u64::MAX, NOW), Known::Full));
+        assert!(matches!(forwards.receive(Inc(2), 1, NOW), Known::Running), "it is known");
+        assert_eq!(forwards.len(), 2 * FORWARDS_MAX);
+    }
+}

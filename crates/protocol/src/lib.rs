@@ -23,6 +23,8 @@ mod codec;
 mod counters;
 mod digest;
 mod event;
+#[cfg(test)]
+mod fixtures;
 mod forwards;
 pub mod limits;
 mod liveness;

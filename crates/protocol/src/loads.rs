@@ -129,3 +129,59 @@ impl Loads {
         self.waiting.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::{NOW, key};
+
+    fn load() -> Load {
+        let purpose = Purpose::Open(Ticket(1));
+        Load::new(key(0, 0), purpose, Version::new(), None, NOW, NOW.plus(1_000))
+    }
+
+    /// Tests rule K2: a question without an answer is repeated, one with an answer is not.
+    #[test]
+    fn bound_fetch_retry_ms() {
+        let mut loads = Loads::default();
+        let number = loads.add(load()).expect("room");
+        let ask = |loads: &mut Loads, ms| {
+            loads.get_mut(number).is_some_and(|load| load.ask(Inc(2), NOW.plus(ms)))
+        };
+        assert!(ask(&mut loads, 0));
+        assert!(!ask(&mut loads, FETCH_RETRY_MS - 1));
+        assert!(ask(&mut loads, FETCH_RETRY_MS));
+        assert!(loads.answer(number, Inc(2), false));
+        assert!(!ask(&mut loads, 10 * FETCH_RETRY_MS));
+    }
+
+    /// Tests rule N1: whoever answers, only a synced owner's ignorance means something.
+    #[test]
+    fn an_answer_counts_from_whom_was_asked() {
+        let mut loads = Loads::default();
+        let number = loads.add(load()).expect("room");
+        assert!(!loads.answer(number, Inc(2), true), "not asked");
+        assert!(!loads.answer(number + 1, Inc(2), true), "no such question");
+        loads.get_mut(number).expect("it waits").ask(Inc(2), NOW);
+        loads.get_mut(number).expect("it waits").ask(Inc(3), NOW);
+        assert!(loads.answer(number, Inc(2), false));
+        let load = loads.get(number).expect("it waits");
+        assert!(load.has_answered(Inc(2)) && !load.is_confirmed() && !load.is_quiet());
+        assert!(loads.answer(number, Inc(3), true));
+        let load = loads.get(number).expect("it waits");
+        assert!(load.is_confirmed() && load.is_quiet());
+    }
+
+    /// Tests rule K2.
+    #[test]
+    fn bound_loads_max() {
+        let mut loads = Loads::default();
+        for _ in 0..LOADS_MAX {
+            loads.add(load()).expect("room");
+        }
+        assert!(loads.add(load()).is_err());
+        assert_eq!(loads.len(), LOADS_MAX);
+        assert!(loads.remove(1).is_some());
+        assert!(loads.add(load()).is_ok());
+    }
+}

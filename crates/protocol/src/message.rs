@@ -20,7 +20,9 @@
 //! ```
 
 use serde::{Deserialize, Serialize};
-use session::{Body, Core, Delta, Edit, EndReason, Inc, SessionKey, Slot, Time, Tombstone, Version};
+use session::{
+    Body, Core, Delta, Edit, EndReason, Inc, SessionKey, Slot, Time, Tombstone, Version,
+};
 
 use crate::digest::Digest;
 use crate::event::{Ack, Outcome};

@@ -151,3 +151,93 @@ impl Waiters {
         self.count
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use session::Hlc;
+
+    use super::*;
+    use crate::fixtures::{NOW, key};
+
+    const WRITE: Stamp = Stamp { hlc: Hlc(50), inc: Inc(1) };
+
+    fn waiter(ticket: u64, target: Target, asked: usize) -> Waiter {
+        Waiter::new(Asker::Local(Ticket(ticket)), target, Version::new(), asked, NOW.plus(1_000))
+    }
+
+    fn done(answers: &[(Asker, Outcome)]) -> Vec<(u64, u16)> {
+        let got = |(asker, outcome): &(Asker, Outcome)| match (asker, outcome) {
+            (Asker::Local(ticket), Outcome::Done(acked)) => Some((ticket.0, acked.report.got)),
+            _ => None,
+        };
+        answers.iter().filter_map(got).collect()
+    }
+
+    /// Tests rule C1: an owner counts for a commit if it has this write, whatever else it has.
+    #[test]
+    fn an_ack_counts_for_the_writes_that_it_covers() {
+        let mut waiters = Waiters::new(Rules::default());
+        assert!(waiters.add(key(0, 0), waiter(1, Target::Write(WRITE), 2)).is_none());
+        let older = Version::from(Stamp { hlc: Hlc(49), ..WRITE });
+        let other = Version::from(Stamp { inc: Inc(9), ..WRITE });
+        let newer = Version::from(Stamp { hlc: Hlc(51), ..WRITE });
+        for hi in [Some(&older), Some(&other), None] {
+            assert!(waiters.acknowledge(Inc(2), key(0, 0), hi).is_empty(), "{hi:?}");
+        }
+        assert!(waiters.acknowledge(Inc(2), key(0, 0), Some(&newer)).is_empty());
+        assert!(waiters.acknowledge(Inc(2), key(0, 0), Some(&newer)).is_empty(), "I-ACK");
+        assert!(waiters.acknowledge(Inc(3), key(0, 1), Some(&newer)).is_empty(), "another key");
+        let answers = waiters.acknowledge(Inc(3), key(0, 0), Some(&newer));
+        assert_eq!(done(&answers), [(1, 2)]);
+        assert_eq!(waiters.len(), 0);
+    }
+
+    /// Tests rule D4: an end takes the writes with it and waits for its own acks.
+    #[test]
+    fn an_end_makes_waiting_writes_gone_and_waits_itself() {
+        let mut waiters = Waiters::new(Rules::default());
+        waiters.add(key(0, 0), waiter(1, Target::Write(WRITE), 1));
+        waiters.add(key(0, 0), waiter(2, Target::End, 1));
+        let gone = waiters.end(key(0, 0));
+        assert_eq!(gone, [(Asker::Local(Ticket(1)), Outcome::Gone)]);
+        let answers = waiters.acknowledge(Inc(2), key(0, 0), None);
+        assert_eq!(done(&answers), [(2, 1)]);
+    }
+
+    /// Tests rule C1.
+    #[test]
+    fn a_commit_leaves_at_its_deadline_or_when_waiting_is_of_no_use() {
+        let mut waiters = Waiters::new(Rules::default());
+        let has = Version::from(WRITE);
+        waiters.add(key(0, 0), waiter(1, Target::Write(WRITE), 2));
+        waiters.add(key(0, 1), waiter(2, Target::Write(WRITE), 2));
+        waiters.acknowledge(Inc(2), key(0, 0), Some(&has));
+        assert!(waiters.expire(NOW.plus(999), |_, _| false).is_empty());
+        let answers = waiters.expire(NOW, |_, got| got == [Inc(2)]);
+        assert_eq!(done(&answers), [(1, 1)]);
+        let answers = waiters.expire(NOW.plus(1_000), |_, _| false);
+        assert_eq!(done(&answers), [(2, 0)]);
+    }
+
+    /// Tests rule C1: one too many is answered at once, with what it has got.
+    #[test]
+    fn bound_waiters_max() {
+        let mut waiters = Waiters::new(Rules::default());
+        for number in 0..WAITERS_MAX as u64 {
+            assert!(waiters.add(key(0, 0), waiter(number, Target::End, 1)).is_none());
+        }
+        let answer = waiters.add(key(0, 0), waiter(99_999, Target::End, 1));
+        assert_eq!(done(&[answer.expect("an answer")]), [(99_999, 0)]);
+        assert_eq!(waiters.len(), WAITERS_MAX);
+        waiters.acknowledge(Inc(2), key(0, 0), None);
+        assert!(waiters.add(key(0, 0), waiter(1, Target::End, 1)).is_none(), "there is room");
+    }
+
+    #[test]
+    fn who_asks_for_nothing_does_not_wait() {
+        let mut waiters = Waiters::new(Rules::default());
+        let answer = waiters.add(key(0, 0), waiter(1, Target::Write(WRITE), 0));
+        assert_eq!(done(&[answer.expect("an answer")]), [(1, 0)]);
+        assert_eq!(waiters.len(), 0);
+    }
+}
