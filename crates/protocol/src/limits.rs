@@ -51,18 +51,18 @@ pub const TICK_MS: u64 = 50;
 pub const REPAIR_INTERVAL_MS: u64 = 10_000;
 
 /// A comparison that makes no progress for this long has failed, in milliseconds.
-pub const ROUND_STALL_MS: u64 = 2_000;
+pub const ROUND_STALL_MS: u64 = 5_000;
 
 /// A question of a comparison is asked again after this long, in milliseconds: questions are
 /// harmless, and starting over costs more.
-pub const ROUND_REPEAT_MS: u64 = 400;
+pub const ROUND_REPEAT_MS: u64 = 1_000;
 
 /// Keys in one page of a slot's list: 24 KiB.
 pub const LIST_KEYS_MAX: usize = 1_024;
 
 /// Lists of slots that one comparison may have asked for: enough that a distant peer is limited by
 /// what it sends, not by how far away it is.
-pub const LISTS_IN_FLIGHT_MAX: usize = 16;
+pub const LISTS_IN_FLIGHT_MAX: usize = 64;
 
 /// Sessions asked for in one repair request.
 pub const NEED_KEYS_MAX: usize = 128;

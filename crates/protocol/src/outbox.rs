@@ -57,6 +57,8 @@ pub(crate) struct PeerOutbox {
     slots: BTreeSet<Slot>,
     /// Slots whose comparison by the peer is under way, with its number.
     comparing: Option<(u64, BTreeSet<Slot>)>,
+    /// The latest comparison that the peer has begun.
+    last_round: u64,
     unreachable_since: Option<Time>,
     asked_to_pull: Option<Time>,
 }
@@ -163,6 +165,7 @@ impl PeerOutbox {
             retransmit_ms: RETRANSMIT_MS_MIN,
             slots: slots.collect(),
             comparing: None,
+            last_round: 0,
             unreachable_since: Some(now),
             asked_to_pull: None,
         }
@@ -376,9 +379,12 @@ impl PeerOutbox {
     /// The peer starts comparison `round`: what it will list is what we hold from now on, so the
     /// slots are clean unless it fails, and writes from now on are single sessions (amendment 12).
     pub(crate) fn begin_comparison(&mut self, round: u64) {
-        if self.comparing.as_ref().is_some_and(|(number, _)| *number == round) {
+        // A late copy of an old beginning, followed by a late copy of its end, would make slots
+        // clean that were never compared.
+        if round <= self.last_round {
             return;
         }
+        self.last_round = round;
         self.fail_comparison();
         self.comparing = Some((round, std::mem::take(&mut self.slots)));
     }
