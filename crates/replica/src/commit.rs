@@ -47,6 +47,12 @@ impl Session {
         Ok(report.unwrap_or_default())
     }
 
+    /// Forgets what there is to commit, because the client is told that it failed.
+    #[cfg(feature = "axum")]
+    pub(crate) fn discard(&self) {
+        self.0.state.lock().working.discard();
+    }
+
     /// Commits what there is to commit; tells how far it was acknowledged, if anything was written.
     pub(crate) async fn commit(&self) -> std::result::Result<Option<Report>, CommitError> {
         let _turn = self.0.turn.lock().await;
@@ -58,7 +64,7 @@ impl Session {
             (job, working.at.clone(), working.id.key(), working.standing)
         };
         let level = self.0.replica.config.replication().ack;
-        let report = match job {
+        let report = match job? {
             Job::Nothing => return Ok(None),
             Job::Touch => {
                 self.touch(key, at, now).await;
@@ -214,10 +220,15 @@ impl Session {
 }
 
 impl State {
-    fn next_job(&mut self, now: Time) -> Job {
+    fn next_job(&mut self, now: Time) -> std::result::Result<Job, CommitError> {
         let working = &mut self.working;
         let is_living = working.standing == Standing::Living;
-        match &working.plan {
+        // Nobody could tell the client its new id any more.
+        let is_late = self.is_answered && (working.plan.rotates() || !is_living);
+        if is_late && working.is_dirty() {
+            return Err(CommitError::TooLate);
+        }
+        Ok(match &working.plan {
             Plan::Rotate { id, user } => {
                 let (id, user, transcript) = (id.clone(), user.clone(), working.transcript());
                 working.edits.clear();
@@ -235,7 +246,7 @@ impl State {
             }
             Plan::Keep if working.is_dirty() => Job::Begin(std::mem::take(&mut working.edits)),
             Plan::Keep => Job::Nothing,
-        }
+        })
     }
 
     /// The session is the one under `id` from now on, which has just been created.
@@ -260,7 +271,7 @@ impl State {
     }
 }
 
-fn done(outcome: Outcome) -> std::result::Result<Acked, CommitError> {
+pub(crate) fn done(outcome: Outcome) -> std::result::Result<Acked, CommitError> {
     match outcome {
         Outcome::Done(acked) => Ok(acked),
         Outcome::Gone => Err(CommitError::Gone(None)),
@@ -272,7 +283,7 @@ fn done(outcome: Outcome) -> std::result::Result<Acked, CommitError> {
 }
 
 /// The report that lacks more of what it asked for.
-fn worse(one: Report, other: Report) -> Report {
+pub(crate) fn worse(one: Report, other: Report) -> Report {
     let missing = |report: Report| report.asked.saturating_sub(report.got);
     if (missing(other), other.asked) > (missing(one), one.asked) { other } else { one }
 }

@@ -46,6 +46,12 @@ enum Answer {
     Committed(Outcome),
 }
 
+/// The answer to a command, or the place where it will arrive.
+enum Pending {
+    Answered(Answer),
+    Waiting(oneshot::Receiver<Answer>),
+}
+
 /// What a call into a state machine produced.
 #[derive(Default)]
 struct Output {
@@ -88,18 +94,18 @@ impl Driver {
             let deadline = now.plus(millis(OPEN_TIMEOUT));
             node.open(ticket, key, token, deadline, now);
         });
-        match answer.await {
+        match answer.answer().await {
             Some(Answer::Opened(opened)) => opened,
             Some(Answer::Committed(_)) | None => Opened::Unavailable,
         }
     }
 
-    /// Executes the edits of one request.
-    pub(crate) async fn commit(&self, commit: Commit) -> Outcome {
+    /// Executes the edits of one request, or has them executed, when this is called.
+    pub(crate) fn commit(&self, commit: Commit) -> impl Future<Output = Outcome> + use<> {
         let answer = self.ask(commit.key, |node, ticket, now| {
             node.commit(ticket, commit, now.plus(millis(COMMIT_TIMEOUT)), now);
         });
-        outcome_of(answer.await)
+        async move { outcome_of(answer.answer().await) }
     }
 
     /// Begins the session under `key`, which was drawn by this node; tells its core as well.
@@ -121,7 +127,7 @@ impl Driver {
             let commit = Commit { key, life: Life::Create(core), at, edits, level };
             node.commit(ticket, commit, now.plus(millis(COMMIT_TIMEOUT)), now);
         });
-        let outcome = outcome_of(answer.await);
+        let outcome = outcome_of(answer.answer().await);
         (made, outcome)
     }
 
@@ -130,30 +136,23 @@ impl Driver {
         self.shards[shard_of(key)].lock().node.owns(key)
     }
 
-    /// Calls one command; its answer comes at once or is waited for. Not an `async fn`, so that
-    /// the command runs when this is called.
-    fn ask<C: FnOnce(&mut Node, Ticket, Time)>(
-        &self,
-        key: SessionKey,
-        command: C,
-    ) -> impl Future<Output = Option<Answer>> + use<C> {
-        let (output, waiting) = {
+    /// Calls one command; its answer comes at once or is waited for.
+    fn ask(&self, key: SessionKey, command: impl FnOnce(&mut Node, Ticket, Time)) -> Pending {
+        let (output, pending) = {
             let mut shard = self.shards[shard_of(key)].lock();
             let now = self.clock.now();
             shard.tickets += 1;
             let ticket = Ticket(shard.tickets);
             command(&mut shard.node, ticket, now);
             let mut output = shard.drain(now);
-            let waiting = output.own.take().map_or_else(|| Err(shard.wait(ticket)), Ok);
-            (output, waiting)
+            let pending = match output.own.take() {
+                Some(answer) => Pending::Answered(answer),
+                None => Pending::Waiting(shard.wait(ticket)),
+            };
+            (output, pending)
         };
         self.dispatch(output);
-        async move {
-            match waiting {
-                Ok(answer) => Some(answer),
-                Err(answer) => answer.await.ok(),
-            }
-        }
+        pending
     }
 
     // --- what arrives ---
@@ -322,6 +321,16 @@ impl Driver {
                     "a message of {bytes} bytes for {peer} exceeds limits.frame_bytes_max"
                 );
             }
+        }
+    }
+}
+
+impl Pending {
+    /// The answer; `None` if this process is being stopped.
+    async fn answer(self) -> Option<Answer> {
+        match self {
+            Self::Answered(answer) => Some(answer),
+            Self::Waiting(answer) => answer.await.ok(),
         }
     }
 }

@@ -113,6 +113,9 @@ pub enum CommitError {
     /// The session ended meanwhile: nothing that was written to it will be seen.
     #[error("the session has ended{}", reason_of(.0.as_ref()))]
     Gone(Option<EndReason>),
+    /// The response has left, so that the client cannot be told its new id; nothing took effect.
+    #[error("the response has left: a session cannot begin or get another id after it")]
+    TooLate,
     /// An edit was refused in the face of what others have written; nothing took effect.
     #[error(transparent)]
     Refused(#[from] session::EditError),

@@ -50,10 +50,12 @@ pub mod limits;
 mod links;
 mod meters;
 mod replica;
+mod rotated;
 mod session;
 mod signal;
 mod status;
 mod tasks;
+mod users;
 #[cfg(feature = "axum")]
 mod web;
 mod working;
@@ -66,10 +68,12 @@ pub use error::{
 pub use health::Health;
 pub use key::{Codec, Counter, Json, Key, Raw, Register, Set};
 pub use meters::MeterStatus;
+pub use protocol::wire::WIRE_VERSION;
 pub use protocol::{Ack, Report};
 pub use replica::Replica;
 pub use session::Session;
 pub use signal::shutdown_signal;
 pub use status::{PeerPicture, Status};
+pub use users::{EndedAll, SessionSummary};
 #[cfg(feature = "axum")]
 pub use web::{SessionLayer, SessionService};

@@ -18,8 +18,7 @@ pub const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long [`Replica::stop`](crate::Replica::stop) waits until the others have everything.
 pub const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How often a stop looks whether the others have everything, and how often it says what is
-/// missing.
+/// How often a stop looks whether the others have everything.
 pub(crate) const FLUSH_LOOK: Duration = Duration::from_millis(10);
 
 /// How long the connections may take to close in good order.
@@ -31,6 +30,16 @@ pub(crate) const KEYS_RELOAD_INTERVAL: Duration = Duration::from_secs(30);
 /// Ids that are drawn until one belongs to a slot of this node. With one copy on each of 64 nodes
 /// the chance to need more is less than 1 in 10^28.
 pub(crate) const ID_DRAWS_MAX: usize = 4_096;
+
+/// How long a request may have been under way when its browser got another id, in milliseconds.
+/// Browsers and proxies give up before.
+pub(crate) const ROTATION_MS: u64 = 60_000;
+
+/// Replaced ids that are remembered because requests still bring them; each costs 40 bytes.
+pub(crate) const ROTATED_IDS_MAX: usize = 16_384;
+
+/// How often a stop that cannot end says what is missing.
+pub(crate) const FLUSH_REPORT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Clocks are not slewed further apart than this from true seconds, in parts per million.
 pub(crate) const SLEW_PPM_MAX: i64 = 5_000;

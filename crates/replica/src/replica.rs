@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use protocol::{Opened, Options, Rules};
-use session::{Inc, SessionId, TokenKeys, Version};
+use session::{EndReason, Inc, SessionId, TokenKeys, Tombstone, Version};
 use tokio::sync::watch;
 use transport::{Endpoint, EndpointConfig, Identity, NodeName, PeerAddress};
 
@@ -15,8 +15,11 @@ use crate::config::{Config, ReplicationSection, TokenKeyFile};
 use crate::driver::{Driver, millis};
 use crate::error::{OpenError, StartError, StopError};
 use crate::health::Health;
-use crate::limits::{CLOSE_TIMEOUT, FLUSH_LOOK, FLUSH_TIMEOUT, ID_DRAWS_MAX, SHARDS};
+use crate::limits::{
+    CLOSE_TIMEOUT, FLUSH_LOOK, FLUSH_REPORT_INTERVAL, FLUSH_TIMEOUT, ID_DRAWS_MAX, SHARDS,
+};
 use crate::links::{Links, hash_of};
+use crate::rotated::Rotated;
 use crate::session::Session;
 use crate::tasks::Tasks;
 use crate::working::{Standing, Working};
@@ -34,11 +37,14 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) name: NodeName,
     pub(crate) keys: Arc<RwLock<TokenKeys>>,
+    /// Ids that requests bring although a login has replaced them.
+    rotated: Mutex<Rotated>,
     fatal: watch::Receiver<Option<String>>,
     is_draining: AtomicBool,
     /// True once it was said that cookies leave over plain HTTP.
+    #[cfg(feature = "axum")]
     is_warned: AtomicBool,
-    _tasks: Tasks,
+    tasks: Tasks,
 }
 
 impl Replica {
@@ -75,10 +81,12 @@ impl Replica {
             config,
             name,
             keys,
+            rotated: Mutex::default(),
             fatal,
             is_draining: AtomicBool::new(false),
+            #[cfg(feature = "axum")]
             is_warned: AtomicBool::new(false),
-            _tasks: tasks,
+            tasks,
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -101,6 +109,11 @@ impl Replica {
                 let mut seen = token.as_ref().map_or_else(Version::new, |t| t.version.clone());
                 seen.retain(|inc| lost.get(inc).is_none());
                 Working::opened(id, *session, seen)
+            }
+            Opened::Ended(Tombstone { reason: EndReason::Rotated, .. })
+                if !shared.rotated.lock().is_recent(key, shared.driver.clock.now()) =>
+            {
+                self.unborn(Standing::New)
             }
             Opened::Ended(tombstone) => self.unborn(Standing::Ended(tombstone.reason)),
             Opened::NotFound => self.unborn(Standing::New),
@@ -204,12 +217,14 @@ impl Replica {
         self.shared.is_draining.store(true, Ordering::Relaxed);
         let flushed = self.flush().await;
         self.shared.driver.endpoint.shutdown(CLOSE_TIMEOUT).await;
+        self.shared.tasks.abort();
         flushed
     }
 
     async fn flush(&self) -> Result<(), StopError> {
         let until = Instant::now() + FLUSH_TIMEOUT;
         let mut looks = tokio::time::interval(FLUSH_LOOK);
+        let mut report = Instant::now() + FLUSH_REPORT_INTERVAL;
         loop {
             looks.tick().await;
             let backlog = self.shared.backlog();
@@ -220,9 +235,13 @@ impl Replica {
                 }
                 return Ok(());
             }
+            let (sessions, slots) = (backlog.sessions, backlog.slots);
             if Instant::now() >= until {
-                let (sessions, slots) = (backlog.sessions, backlog.slots);
                 return Err(StopError::NotFlushed { sessions, slots });
+            }
+            if Instant::now() >= report {
+                report += FLUSH_REPORT_INTERVAL;
+                tracing::warn!("still stopping: others lack {sessions} sessions and {slots} slots");
             }
         }
     }

@@ -13,7 +13,7 @@ use session::{
 use crate::error::{EditError, Error, ReadError, Result};
 use crate::key::{Codec, Counter, Key, Register, Set};
 use crate::replica::Shared;
-use crate::working::{Plan, Standing, Working};
+use crate::working::{Standing, Working};
 
 /// The session of one visitor, as one request sees it.
 ///
@@ -335,9 +335,9 @@ impl State {
         Some(Token { version: working.seen.clone(), may_expire })
     }
 
-    /// True if there is something that a commit would do and that was not discarded on purpose.
+    /// True if something was edited that nobody will commit any more.
     fn is_unsaved(&self) -> bool {
-        self.is_answered && self.working.is_dirty() && self.working.plan == Plan::Keep
+        self.is_answered && self.working.is_dirty()
     }
 }
 
@@ -358,7 +358,7 @@ impl fmt::Debug for Session {
     }
 }
 
-fn system_time(time: Time) -> SystemTime {
+pub(crate) fn system_time(time: Time) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(time.0)
 }
 

@@ -37,11 +37,18 @@ impl Tasks {
     }
 }
 
-impl Drop for Tasks {
-    fn drop(&mut self) {
+impl Tasks {
+    /// Ends them at the next point at which each waits.
+    pub(crate) fn abort(&self) {
         for task in &self.0 {
             task.abort();
         }
+    }
+}
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        self.abort();
     }
 }
 

@@ -36,6 +36,12 @@ pub(crate) enum Plan {
     End,
 }
 
+impl Plan {
+    pub(crate) const fn rotates(&self) -> bool {
+        matches!(self, Self::Rotate { .. })
+    }
+}
+
 /// The state behind a session handle.
 pub(crate) struct Working {
     /// What the session is found under: drawn already, if it is new.
@@ -87,8 +93,12 @@ impl Working {
 
     /// True if there is anything to commit, touches aside.
     pub(crate) fn is_dirty(&self) -> bool {
-        let begins = self.is_wanted && self.standing != Standing::Living;
-        self.plan != Plan::Keep || !self.edits.is_empty() || begins
+        let is_living = self.standing == Standing::Living;
+        match self.plan {
+            Plan::Keep => !self.edits.is_empty() || (self.is_wanted && !is_living),
+            Plan::Rotate { .. } => true,
+            Plan::End => is_living,
+        }
     }
 
     /// Whom the session is, or is about to be, signed in as.
@@ -101,6 +111,7 @@ impl Working {
     }
 
     /// The id that the next request of this client carries.
+    #[cfg(feature = "axum")]
     pub(crate) fn id(&self) -> &SessionId {
         match &self.plan {
             Plan::Rotate { id, .. } => id,
@@ -185,6 +196,14 @@ impl Working {
         self.plan = Plan::End;
         self.edits.clear();
         self.copy.attributes.clear();
+        self.is_wanted = false;
+    }
+
+    /// Nothing is to be committed after all.
+    #[cfg(feature = "axum")]
+    pub(crate) fn discard(&mut self) {
+        self.plan = Plan::Keep;
+        self.edits.clear();
         self.is_wanted = false;
     }
 

@@ -14,7 +14,9 @@ impl Error {
             Self::Open(OpenError::NoLayer) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Edit(error) => edit_status(error),
             Self::Read(ReadError::Kind { .. }) => StatusCode::CONFLICT,
-            Self::Read(ReadError::Decode { .. }) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Read(ReadError::Decode { .. }) | Self::Commit(CommitError::TooLate) => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
             Self::Commit(CommitError::Gone(_)) => StatusCode::GONE,
             Self::Commit(CommitError::Refused(error)) => refused_status(error),
             Self::Commit(CommitError::Unavailable | CommitError::Unknown | CommitError::Full) => {

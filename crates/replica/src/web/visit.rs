@@ -63,6 +63,7 @@ impl Visit {
         let committed = session.commit().await;
         session.0.state.lock().is_answered = true;
         if let Err(error) = committed {
+            session.discard();
             return Error::from(error).into_response();
         }
         self.carry(session, response.headers_mut());

@@ -1,5 +1,11 @@
 //! Three replicas in one process over real QUIC: what a browser behind a balancer experiences.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod cookies;
+mod endings;
+mod handles;
 mod login;
+mod nodes;
 mod support;
 mod writes;

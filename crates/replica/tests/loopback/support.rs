@@ -45,50 +45,57 @@ impl Cluster {
     pub(crate) async fn start_with(extra: &str) -> Self {
         let folder = TempDir::new().unwrap();
         issue(folder.path());
-        loop {
-            let mut cluster = Self {
-                folder: TempDir::with_prefix_in("unused", folder.path()).unwrap(),
-                ports: free_ports(),
-                extra: extra.to_owned(),
-                nodes: Vec::new(),
-                apps: Vec::new(),
-            };
-            let nodes = NAMES.map(|name| cluster.config(folder.path(), name));
-            let mut taken = false;
-            for config in nodes {
-                match Replica::start(config).await {
-                    Ok(node) => cluster.nodes.push(node),
-                    Err(StartError::Transport(transport::StartError::InUse { .. })) => taken = true,
-                    Err(error) => panic!("{error}"),
-                }
-            }
-            // Between asking for a free port and using it somebody else may have taken it.
-            if taken {
-                continue;
-            }
-            cluster.folder = folder;
-            cluster.apps = cluster.nodes.iter().map(app).collect();
-            cluster.settled().await;
-            return cluster;
+        let mut cluster = Self {
+            folder,
+            ports: free_ports(),
+            extra: extra.to_owned(),
+            nodes: Vec::new(),
+            apps: Vec::new(),
+        };
+        // Between asking for a free port and using it somebody else may take it.
+        while !cluster.try_start().await {
+            cluster.nodes.clear();
+            cluster.ports = free_ports();
         }
+        cluster.apps = cluster.nodes.iter().map(app).collect();
+        cluster.settled().await;
+        cluster
     }
 
-    fn config(&self, folder: &Path, name: &str) -> Config {
+    async fn try_start(&mut self) -> bool {
+        for name in NAMES {
+            match Replica::start(self.config(name)).await {
+                Ok(node) => self.nodes.push(node),
+                Err(StartError::Transport(transport::StartError::InUse { .. })) => return false,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        true
+    }
+
+    fn config(&self, name: &str) -> Config {
+        self.parsed(&self.text(name))
+    }
+
+    fn parsed(&self, text: &str) -> Config {
+        Config::from_toml(text, self.folder.path()).unwrap()
+    }
+
+    fn text(&self, name: &str) -> String {
         let index = NAMES.iter().position(|known| *known == name).unwrap();
         let members: Vec<String> = NAMES
             .iter()
             .zip(self.ports)
             .map(|(name, port)| format!("{name} = \"127.0.0.1:{port}\""))
             .collect();
-        let text = format!(
+        format!(
             "node = {{ listen = \"127.0.0.1:{}\", drain_grace = \"10ms\" }}\n\
              cluster = {{ name = \"shop\", members = {{ {} }} }}\n\
              tls = {{ ca = \"ca.pem\", cert = \"{name}.pem\", key = \"{name}.key\" }}\n{}",
             self.ports[index],
             members.join(", "),
             self.extra,
-        );
-        Config::from_toml(&text, folder).unwrap()
+        )
     }
 
     /// Waits until every node serves by itself, and knows that nobody lacks anything.
@@ -105,27 +112,33 @@ impl Cluster {
         }
     }
 
-    /// Drops a node without a farewell, and starts it again.
+    /// Drops a node without a farewell, and starts it again; it has not caught up yet.
     pub(crate) async fn restart(&mut self, index: usize) {
+        // Both the router and the node are handles; the port is free once its tasks are gone.
         self.apps[index] = Router::new();
-        // The handle goes with the router and the node; the port is free when its tasks are gone.
-        let unused = self.nodes.remove(index);
-        drop(unused);
-        let config = self.config(self.folder.path(), NAMES[index]);
-        let deadline = tokio::time::Instant::now() + PATIENCE;
-        let node = loop {
-            match Replica::start(config.clone()).await {
-                Ok(node) => break node,
-                Err(StartError::Transport(transport::StartError::InUse { .. })) => {
-                    assert!(tokio::time::Instant::now() < deadline, "the port stays in use");
-                    tokio::task::yield_now().await;
-                }
-                Err(error) => panic!("{error}"),
-            }
-        };
+        drop(self.nodes.remove(index));
+        let node = patiently(|| self.config(NAMES[index])).await;
         self.apps[index] = app(&node);
         self.nodes.insert(index, node);
-        self.settled().await;
+    }
+
+    /// Another process of the same name, somewhere else.
+    pub(crate) async fn start_twin(&self, name: &str) -> Replica {
+        let index = NAMES.iter().position(|known| *known == name).unwrap();
+        let own = format!("listen = \"127.0.0.1:{}\"", self.ports[index]);
+        let text = self.text(name).replace(&own, "listen = \"127.0.0.1:0\"");
+        Replica::start(self.parsed(&text)).await.unwrap()
+    }
+
+    /// Ends a node, and starts one of its name that knows one member less.
+    pub(crate) async fn replace_by_stranger(&mut self, index: usize) -> Replica {
+        self.apps[index] = Router::new();
+        drop(self.nodes.remove(index));
+        let other = (index + 1) % NAMES.len();
+        let entry = format!("{} = \"127.0.0.1:{}\"", NAMES[other], self.ports[other]);
+        let text =
+            self.text(NAMES[index]).replace(&entry, "").replace(", ,", ",").replace("{ ,", "{");
+        patiently(|| self.parsed(&text)).await
     }
 
     pub(crate) fn statuses(&self) -> Vec<Status> {
@@ -135,6 +148,21 @@ impl Cluster {
     /// A count of the protocol over all nodes.
     pub(crate) fn counted(&self, name: &str) -> u64 {
         self.statuses().iter().map(|status| status.counters[name]).sum()
+    }
+}
+
+/// Starts a node on a port that its predecessor is about to leave.
+async fn patiently(config: impl Fn() -> Config) -> Replica {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        match Replica::start(config()).await {
+            Ok(node) => return node,
+            Err(StartError::Transport(transport::StartError::InUse { .. })) => {
+                assert!(tokio::time::Instant::now() < deadline, "the port stays in use");
+                tokio::task::yield_now().await;
+            }
+            Err(error) => panic!("{error}"),
+        }
     }
 }
 
@@ -184,12 +212,14 @@ pub(crate) fn app(replica: &Replica) -> Router {
     };
     let read = async |session: Session, Query(query): Pairs| {
         let value = session.get(Register::<String>::named(&query["k"])?)?;
-        value.ok_or(replica::Error::NoSession)
+        Ok::<_, replica::Error>(value.unwrap_or_default())
     };
     let incr = async |session: Session| Ok::<_, replica::Error>(session.add(COUNT, 1)?.to_string());
     let count = async |session: Session| Ok::<_, replica::Error>(session.count(COUNT)?.to_string());
     let whoami = async |session: Option<Session>| match session {
-        Some(session) => session.user().map_or("anonymous".into(), |u| u.as_str().to_owned()),
+        Some(session) => {
+            session.user().map_or_else(|| "anonymous".to_owned(), |user| user.as_str().to_owned())
+        }
         None => "nobody".to_owned(),
     };
     let add = async |session: Session, Query(query): Pairs| {
@@ -199,6 +229,9 @@ pub(crate) fn app(replica: &Replica) -> Router {
         let items = session.items(Set::<String>::named(&query["k"])?)?;
         Ok::<_, replica::Error>(items.join(","))
     };
+    let renew = async |session: Session| session.renew();
+    let form = async |session: Session| session.csrf_token();
+    let submit = async |session: Session, Query(query): Pairs| session.check_csrf(&query["csrf"]);
     let logout = async |session: Session| session.sign_out();
     let panic = async |session: Session| -> () {
         session.add(COUNT, 1).unwrap();
@@ -214,6 +247,9 @@ pub(crate) fn app(replica: &Replica) -> Router {
         .route("/add", get(add))
         .route("/items", get(items))
         .route("/logout", get(logout))
+        .route("/renew", get(renew))
+        .route("/form", get(form))
+        .route("/submit", get(submit))
         .route("/panic", get(panic))
         .layer(SessionLayer::new(replica))
         .merge(replica.health_routes())

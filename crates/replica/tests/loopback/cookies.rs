@@ -1,0 +1,76 @@
+//! The two cookies, and what is no cookie of ours.
+
+use axum::http::header::SET_COOKIE;
+
+use crate::support::{Browser, Cluster, ID, TOKEN};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cookies_carry_their_attributes() {
+    let cluster = Cluster::start().await;
+    let mut browser = Browser::default();
+    let answer = browser.get(&cluster.apps[0], "/incr").await;
+    let set: Vec<&str> =
+        answer.headers.get_all(SET_COOKIE).iter().map(|value| value.to_str().unwrap()).collect();
+    let expected = [ID, TOKEN].map(|name| {
+        format!("{name}={}; HttpOnly; SameSite=Lax; Secure; Path=/", browser.cookies[name])
+    });
+    assert_eq!(set, expected);
+    let answer = browser.get(&cluster.apps[0], "/logout").await;
+    assert!(browser.cookies.is_empty(), "{:?}", answer.headers);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cookies_are_as_configured() {
+    let cookie = "session = { cookie = { name = \"sid\", token_name = \"seen\", path = \"/shop\", \
+        domain = \"shop.example\", same_site = \"strict\", secure = false } }";
+    let cluster = Cluster::start_with(cookie).await;
+    let mut browser = Browser::default();
+    let answer = browser.get(&cluster.apps[0], "/incr").await;
+    let id = answer.headers[SET_COOKIE].to_str().unwrap();
+    let rest = "; HttpOnly; SameSite=Strict; Path=/shop; Domain=shop.example";
+    assert_eq!(id, format!("sid={}{rest}", browser.cookies["sid"]));
+    assert!(browser.cookies.contains_key("seen"));
+    assert_eq!(browser.ok(&cluster.apps[1], "/incr").await, "2");
+}
+
+/// Promise P9, rule K4: they are taken for none, and counted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn garbage_in_cookies_is_taken_for_none_and_counted() {
+    let cluster = Cluster::start().await;
+    let app = &cluster.apps[0];
+    let mut browser = Browser::default();
+    browser.ok(app, "/incr").await;
+    let (id, token) = (browser.cookies[ID].clone(), browser.cookies[TOKEN].clone());
+    let ids = ["x", &id[1..], &format!("{id}A"), &"ä".repeat(43), &"!".repeat(43)];
+    for wrong in ids {
+        let answer = Browser::with(ID, wrong).get(app, "/whoami").await;
+        assert_eq!((answer.body.as_str(), answer.set_cookies()), ("nobody", 0), "{wrong}");
+    }
+    // A header that is not even text is no cookie at all.
+    let meters = || cluster.nodes[0].status().meters;
+    assert_eq!(meters().ids_refused, ids.len() as u64 - 1);
+    let mut other = Browser::default();
+    other.ok(app, "/incr").await;
+    let foreign = other.cookies[TOKEN].clone();
+    for wrong in ["x", &token[1..], &token[..token.len() - 4], &foreign] {
+        let mut forger = Browser::with(ID, &id);
+        forger.cookies.insert(TOKEN.to_owned(), wrong.to_owned());
+        assert_eq!(forger.ok(app, "/count").await, "1", "the session is found without it");
+        assert_eq!(forger.cookies[TOKEN], token, "and the client gets a right one");
+    }
+    assert_eq!(meters().tokens_refused, 4);
+    let unknown = Browser::with(ID, &"A".repeat(43)).get(app, "/whoami").await;
+    assert_eq!((unknown.body.as_str(), unknown.set_cookies()), ("nobody", 0));
+}
+
+/// The one with the closest path comes first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_several_cookies_of_one_name_the_first_counts() {
+    let cluster = Cluster::start().await;
+    let mut browser = Browser::default();
+    browser.ok(&cluster.apps[0], "/login?user=ada").await;
+    let header = format!("a=b; {ID}={}; {ID}={}", browser.cookies[ID], "A".repeat(43));
+    let mut request = Browser::default().request("/whoami");
+    request.headers_mut().insert("cookie", header.parse().unwrap());
+    assert_eq!(crate::support::send(&cluster.apps[0], request).await.body, "ada");
+}
