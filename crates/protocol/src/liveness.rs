@@ -180,7 +180,8 @@ impl Liveness {
 /// section 8): `t1` ours at sending, `t2` theirs at arrival, `t3` theirs at answering, `t4` ours at
 /// its arrival. `None` if the exchange took longer than a second: then it says little.
 fn offset(t1: Time, t2: Time, t3: Time, t4: Time) -> Option<i64> {
-    let signed = |time: Time| i64::try_from(time.0).ok();
+    // A peer may name any numbers; in these bounds no sum of four of them overflows.
+    let signed = |time: Time| i64::try_from(time.0).ok().filter(|ms| *ms < 1 << 60);
     let (t1, t2, t3, t4) = (signed(t1)?, signed(t2)?, signed(t3)?, signed(t4)?);
     let round_trip = (t4 - t1) - (t3 - t2);
     (0..=1_000).contains(&round_trip).then_some(((t2 - t1) + (t3 - t4)) / 2)
@@ -230,6 +231,83 @@ mod tests {
             liveness.handle_tick(Time(clocks[me].unsigned_abs()));
             assert_eq!(liveness.has_clock_fault(), me == 2, "seen from node {me}");
         }
+    }
+
+    /// Tests rule D1: a heartbeat to each peer in each interval, and at once to a new one.
+    #[test]
+    fn bound_heartbeat_ms() {
+        let mut liveness = Liveness::new(Inc(1));
+        liveness.handle_up(&"b".into(), Inc(2), Time(10_000));
+        let mut sent = Vec::new();
+        for ms in (10_000..13_000).step_by(50) {
+            liveness.handle_tick(Time(ms));
+            let beats = drain(&mut liveness).into_iter();
+            sent.extend(beats.filter(|e| matches!(e, LivenessEvent::Send(..))).map(|_| ms));
+        }
+        assert_eq!(sent, [10_000, 10_000, 10_500, 11_000, 11_500, 12_000, 12_500]);
+    }
+
+    /// Tests rule D1: four heartbeats may be lost, and not a moment more may pass.
+    #[test]
+    fn bound_suspect_ms() {
+        let mut liveness = Liveness::new(Inc(1));
+        liveness.handle_up(&"b".into(), Inc(2), Time(0));
+        liveness.handle_tick(Time(SUSPECT_MS));
+        let suspected = |e: &LivenessEvent| matches!(e, LivenessEvent::Suspected(..));
+        assert!(!drain(&mut liveness).iter().any(suspected));
+        liveness.handle_tick(Time(SUSPECT_MS + 1));
+        assert!(drain(&mut liveness).iter().any(suspected));
+        liveness.handle_tick(Time(2 * SUSPECT_MS));
+        assert!(!drain(&mut liveness).iter().any(suspected), "once");
+    }
+
+    /// Tests rule D1: another process of the same member takes the place of the one before.
+    #[test]
+    fn a_successor_makes_its_predecessor_suspected() {
+        let mut liveness = Liveness::new(Inc(1));
+        liveness.handle_up(&"b".into(), Inc(2), Time(0));
+        drain(&mut liveness);
+        liveness.handle_up(&"b".into(), Inc(3), Time(10));
+        let events = drain(&mut liveness);
+        assert_eq!(events[0], LivenessEvent::Suspected("b".into(), Inc(2)));
+        assert_eq!(events[1], LivenessEvent::Reachable("b".into(), Inc(3)));
+        liveness.handle_down(&"b".into());
+        liveness.handle_down(&"b".into());
+        assert_eq!(drain(&mut liveness), [LivenessEvent::Suspected("b".into(), Inc(3))]);
+        liveness.handle_heartbeat(&"b".into(), Heartbeat { sent: Time(20), echo: None }, Time(20));
+        assert_eq!(drain(&mut liveness), [], "no connection, no heartbeat");
+    }
+
+    /// Tests rule H3: numbers that no clock shows say nothing, and break nothing.
+    #[test]
+    fn absurd_heartbeats_measure_nothing() {
+        let numbers = [0, 1, 9_000, 1 << 48, i64::MAX as u64, 1 << 63, u64::MAX];
+        for sent in numbers {
+            for mine in numbers {
+                for held_ms in numbers {
+                    let mut liveness = Liveness::new(Inc(9));
+                    liveness.handle_up(&"b".into(), Inc(2), Time(9_000));
+                    let beat = Heartbeat { sent: Time(sent), echo: Some((Time(mine), held_ms)) };
+                    liveness.handle_heartbeat(&"b".into(), beat, Time(9_000));
+                    liveness.handle_tick(Time(9_000));
+                    let measured: Vec<i64> = liveness.offsets().map(|(_, ms)| ms).collect();
+                    assert!(measured.iter().all(|ms| ms.unsigned_abs() <= 1 << 60));
+                }
+            }
+        }
+    }
+
+    /// Tests rule H3: an old measurement does not count for ever.
+    #[test]
+    fn bound_offset_age() {
+        let mut liveness = Liveness::new(Inc(2));
+        liveness.handle_up(&"p".into(), Inc(1), Time(9_000));
+        let beat = Heartbeat { sent: Time(9_000 + OFFSET_MS_MAX + 1), echo: Some((Time(9_000), 0)) };
+        liveness.handle_heartbeat(&"p".into(), beat, Time(9_000));
+        liveness.handle_tick(Time(9_000 + OFFSET_AGE_MS_MAX));
+        assert!(liveness.has_clock_fault());
+        liveness.handle_tick(Time(9_001 + OFFSET_AGE_MS_MAX));
+        assert!(!liveness.has_clock_fault());
     }
 
     /// Tests rule H3: with one peer the later start yields.
