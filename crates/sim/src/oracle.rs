@@ -73,6 +73,8 @@ pub(crate) struct Oracle {
     /// Messages other than the beginning of a comparison since the last look.
     pub(crate) loud: u64,
     pub(crate) last_loud: String,
+    /// True once nothing loud is expected any more.
+    pub(crate) listening: bool,
 }
 
 impl Oracle {
@@ -85,6 +87,7 @@ impl Oracle {
             crashes: 0,
             loud: 0,
             last_loud: String::new(),
+            listening: false,
         }
     }
 
@@ -128,7 +131,9 @@ impl Oracle {
         if !matches!(message, Message::Root { .. } | Message::Same { .. } | Message::Compared { .. })
         {
             self.loud += 1;
-            self.last_loud = format!("{message:?}");
+            if self.listening {
+                self.last_loud = format!("{message:?}");
+            }
         }
     }
 
@@ -231,29 +236,30 @@ impl World {
         before: Option<&Seen>,
         now: Time,
     ) -> Result<(), Violation> {
-        let at = format!("{key:?} at n{}", host + 1);
+        let wrong = |world: &Self, rule, what: &str| {
+            Err(world.violation(rule, format!("{key:?} at n{} {what}", host + 1)))
+        };
         let record = self.oracle.records.entry(key).or_default();
         if record.ended_at.contains(&inc) {
-            return Err(self.violation("I-TERM", format!("{at} lives again")));
+            return wrong(self, "I-TERM", "lives again");
         }
         if now > session.core.hard_deadline {
-            return Err(self.violation("T2", format!("{at} was merged after its deadline")));
+            return wrong(self, "T2", "was merged after its deadline");
         }
         if session.version.newest().time() > now.plus(SKEW_MS_MAX) {
-            return Err(self.violation("I-HLC", format!("{at} holds a stamp from the future")));
+            return wrong(self, "I-HLC", "holds a stamp from the future");
         }
         if let Some(seen) = before {
             let grew = seen.ended.is_none()
                 && session.version.covers_all(&seen.version)
                 && session.last_access >= seen.last_access;
             if !grew {
-                return Err(self.violation("I-MONO", format!("{at} lost something")));
+                return wrong(self, "I-MONO", "lost something");
             }
         }
         let (content, version) = (hash(&session.attributes), hash(&session.version));
         if *record.contents.entry(version).or_insert(content) != content {
-            let detail = format!("{at}: two contents at {:?}", session.version);
-            return Err(self.violation("I-DET", detail));
+            return wrong(self, "I-DET", &format!("has another content at {:?}", session.version));
         }
         self.observe_write(host, inc, key, session, before)?;
         let seen = Seen {
