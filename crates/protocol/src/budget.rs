@@ -53,4 +53,21 @@ mod tests {
         }
         assert!((10_000..=11_100).contains(&spent), "{spent} bytes in 10 s at 1,000 a second");
     }
+
+    /// Tests rule B4: what is left unused is saved up for one second, not longer.
+    #[test]
+    fn bound_repair_bytes_per_second() {
+        let rate = crate::limits::REPAIR_BYTES_PER_SECOND;
+        let mut budget = Budget::new(rate, Time(0));
+        let idle = Time(3_600_000);
+        let mut spent = 0;
+        while budget.allows(idle) {
+            budget.spend(65_536);
+            spent += 65_536;
+        }
+        assert!((rate..=rate + 65_536).contains(&spent), "{spent} bytes after an idle hour");
+        assert!(!budget.allows(idle) && budget.allows(idle.plus(10)));
+        budget.spend(u64::MAX);
+        assert!(!budget.allows(idle.plus(1_000)), "an overdraft is paid for");
+    }
 }

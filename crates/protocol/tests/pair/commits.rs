@@ -1,8 +1,8 @@
 //! Who executes edits, how often, and what is said of the copies they reached.
 
-use protocol::limits::FORWARD_RETRY_MS;
+use protocol::limits::{EDITS_MAX, FORWARD_RETRY_MS, REQUEST_MS_MAX};
 use protocol::{Ack, Life, Message, Node, Outcome, Report};
-use session::{Content, Edit, EndReason, SessionKey, Version};
+use session::{Content, Edit, EndReason, SKEW_MS_MAX, SessionKey, Time, Version};
 
 use crate::support::{Net, REQUEST_MS, is_deltas, is_repair, key, name, set};
 
@@ -390,4 +390,32 @@ fn without_an_owner_that_may_stamp_a_commit_is_unavailable() {
         matches!(outcome, Outcome::Unknown | Outcome::Unavailable | Outcome::Gone),
         "{outcome:?}"
     );
+}
+
+/// Tests rule F1: as many edits as a commit may have go to another node in one message.
+#[test]
+fn bound_edits_max() {
+    let mut net = unsynced_c();
+    let at = net.version(0, key(1));
+    let edits = vec![Edit::Add(name("counter"), 1); EDITS_MAX];
+    let commit = protocol::Commit { at, ..net.edits(2, key(1), edits) };
+    net.commit(2, commit);
+    net.run_until("a and b have it", |net| net.version(0, key(1)) == net.version(1, key(1)));
+    assert_eq!(net.counter(0, key(1), "counter"), i64::try_from(EDITS_MAX).expect("few"));
+}
+
+/// Tests rule F1: whatever deadline a peer names, its edits are forgotten after a minute.
+#[test]
+fn bound_request_ms_max() {
+    let mut net = Net::synced(2);
+    net.create_everywhere(0, key(1));
+    for request in 0..10 {
+        let commit = net.edits(0, key(1), add());
+        net.inject(1, 0, Message::Forward { request, deadline: Time(u64::MAX), commit });
+    }
+    net.run_ms(REQUEST_MS_MAX);
+    assert_eq!(net.node(0).waiting().2, 10);
+    net.run_ms(2 * SKEW_MS_MAX + 100);
+    assert_eq!(net.node(0).waiting().2, 0);
+    assert_eq!(net.counter(0, key(1), "counter"), 10);
 }

@@ -1,6 +1,6 @@
 //! What a request is given when it opens a session, and when there is said to be none.
 
-use protocol::limits::LOAD_WIDEN_MS;
+use protocol::limits::{FETCH_RETRY_MS, LOAD_WIDEN_MS, TICK_MS};
 use protocol::{Message, Node, Opened};
 use session::{EndReason, State, Token, Version};
 
@@ -257,4 +257,32 @@ fn a_session_past_its_deadline_is_not_served() {
     net.run_until("the deadline", |net| net.now > deadline);
     assert_eq!(net.open(0, key(1), None), Opened::NotFound);
     assert_eq!(net.open(1, key(1), None), Opened::NotFound);
+}
+
+/// Tests rule K2: at first those are asked that probably know; after a moment everybody.
+#[test]
+fn bound_load_widen_ms() {
+    let (mut net, seen) = written_at_a_alone(4);
+    let b = net.inc(1);
+    net.lose(move |e| e.to == b);
+    let token = Some(Token { version: seen, may_expire: net.now.plus(60_000) });
+    net.ask_open(1, key(1), token);
+    let asked = |net: &Net| net.count(|e| is_fetch(e) && e.from == b);
+    let likely = asked(&net);
+    assert!((1..=2).contains(&likely), "the primary and the writer");
+    net.run_ms(LOAD_WIDEN_MS + TICK_MS);
+    assert_eq!(asked(&net), 3, "everybody once");
+    net.run_ms(FETCH_RETRY_MS);
+    assert!((4..=6).contains(&asked(&net)), "and again, for fetches are harmless");
+}
+
+/// Tests rule C1: a request is answered by its deadline, even if nobody says anything.
+#[test]
+fn an_open_is_answered_by_its_deadline() {
+    let (mut net, seen) = written_at_a_alone(3);
+    let b = net.inc(1);
+    net.lose(move |e| e.to == b);
+    let before = net.now;
+    assert_eq!(net.open(1, key(1), Some(seen)), Opened::Unavailable);
+    assert!(net.now.since(before) <= REQUEST_MS + TICK_MS);
 }
