@@ -190,7 +190,7 @@ impl Cli {
             Command::Check(args) => Ok(run::check(&args.path)?),
             Command::Health(args) => Ok(run::health(&args)?),
             Command::Cert(command) => {
-                print!("{}", command.run()?);
+                crate::say(command.run()?.trim_end());
                 Ok(ExitCode::SUCCESS)
             }
         }

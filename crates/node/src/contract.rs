@@ -2,16 +2,14 @@
 //! service can be driven and compared with others. They have no password.
 
 use axum::Router;
-use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequestParts, Query};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodFilter, MethodRouter, on};
+use axum::routing::get;
 use replica::{Counter, Error, Register, Replica, Session, SessionLayer, Set};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 
 use crate::memory;
 
@@ -23,26 +21,17 @@ const OK: &str = "ok";
 /// All endpoints but `/health`.
 pub(crate) fn routes(replica: &Replica) -> Router {
     let sessions = Router::new()
-        .route("/login", plain(login))
-        .route("/set", plain(set))
-        .route("/get", plain(get))
-        .route("/incr", plain(incr))
-        .route("/count", plain(count))
-        .route("/add", plain(add))
-        .route("/items", plain(items))
-        .route("/logout", plain(logout))
+        .route("/login", get(login))
+        .route("/set", get(set))
+        .route("/get", get(value))
+        .route("/incr", get(incr))
+        .route("/count", get(count))
+        .route("/add", get(add))
+        .route("/items", get(items))
+        .route("/logout", get(logout))
         .layer(SessionLayer::new(replica))
         .layer(map_response(gone_is_none));
-    sessions.route("/mem", plain(mem)).route("/logout-user", plain(logout_user))
-}
-
-/// GET and nothing else, not even HEAD: what changes something must not be asked for by accident.
-fn plain<H, T>(handler: H) -> MethodRouter
-where
-    H: axum::handler::Handler<T, ()>,
-    T: 'static,
-{
-    on(MethodFilter::GET, handler)
+    sessions.route("/mem", get(mem)).route("/logout-user", get(logout_user))
 }
 
 /// A session that ended while it was served is none, as one that had ended before.
@@ -65,18 +54,6 @@ impl<S: Send + Sync> FromRequestParts<S> for Existing {
     }
 }
 
-/// The query; 400 and one line if a name is missing in it.
-struct Asked<T>(T);
-
-impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
-    type Rejection = QueryRejection;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, QueryRejection> {
-        let Query(asked) = Query::<T>::from_request_parts(parts, state).await?;
-        Ok(Self(asked))
-    }
-}
-
 #[derive(Deserialize)]
 struct Key {
     k: String,
@@ -88,7 +65,7 @@ struct Pair {
     v: String,
 }
 
-async fn login(session: Session, Asked(pairs): Asked<Vec<(String, String)>>) -> Response {
+async fn login(session: Session, Query(pairs): Query<Vec<(String, String)>>) -> Response {
     sign_in(&session, &pairs).into_response()
 }
 
@@ -123,12 +100,15 @@ impl IntoResponse for Refusal {
     }
 }
 
-async fn set(Existing(session): Existing, Asked(pair): Asked<Pair>) -> Result<&'static str, Error> {
+async fn set(Existing(session): Existing, Query(pair): Query<Pair>) -> Result<&'static str, Error> {
     session.set(register(&pair.k)?, pair.v)?;
     Ok(OK)
 }
 
-async fn get(Existing(session): Existing, Asked(Key { k }): Asked<Key>) -> Result<Response, Error> {
+async fn value(
+    Existing(session): Existing,
+    Query(Key { k }): Query<Key>,
+) -> Result<Response, Error> {
     let value = session.get(register(&k)?)?;
     let answer = value.map_or_else(
         || (StatusCode::NOT_FOUND, "not set").into_response(),
@@ -145,13 +125,13 @@ async fn count(Existing(session): Existing) -> Result<String, Error> {
     Ok(session.count(COUNT)?.to_string())
 }
 
-async fn add(Existing(session): Existing, Asked(pair): Asked<Pair>) -> Result<&'static str, Error> {
+async fn add(Existing(session): Existing, Query(pair): Query<Pair>) -> Result<&'static str, Error> {
     session.insert(set_of(&pair.k)?, pair.v)?;
     Ok(OK)
 }
 
 /// One a line, in the order of their bytes.
-async fn items(Existing(session): Existing, Asked(Key { k }): Asked<Key>) -> Result<String, Error> {
+async fn items(Existing(session): Existing, Query(Key { k }): Query<Key>) -> Result<String, Error> {
     let mut items = session.items(set_of(&k)?)?;
     items.sort_unstable();
     Ok(items.iter().map(|item| format!("{item}\n")).collect())

@@ -21,6 +21,7 @@ mod memory;
 mod run;
 mod shop;
 
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -36,4 +37,10 @@ pub fn main() -> ExitCode {
         }
         ExitCode::FAILURE
     })
+}
+
+/// Writes a line to the standard output. Nobody may be reading; then nobody misses it.
+fn say(text: &str) {
+    let mut out = io::stdout().lock();
+    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
 }

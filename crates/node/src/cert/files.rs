@@ -46,9 +46,11 @@ impl NewFiles {
                     // Only what was made here; if it stays, the next attempt says so.
                     let _ = fs::remove_file(written);
                 }
-                return Err(match error.kind() {
-                    io::ErrorKind::AlreadyExists => CertError::Exists(path.clone()),
-                    _ => failed(path, error),
+                let is_taken = error.kind() == io::ErrorKind::AlreadyExists;
+                return Err(if is_taken {
+                    CertError::Exists(path.clone())
+                } else {
+                    failed(path, error)
                 });
             }
             let note = if *readers == Readers::Owner { "  (secret)" } else { "" };

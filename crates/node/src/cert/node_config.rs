@@ -37,14 +37,21 @@ impl NodeConfig {
             (None, None) => (Ipv4Addr::LOCALHOST, QUIC_PORT).into(),
         };
         if own.is_none() {
-            // Nobody reaches a wildcard, and the others will not look for it on their own machine.
-            let is_reached = args.listen.is_some() && !listen.ip().is_unspecified();
-            if !is_reached && !(members.is_empty() && args.listen.is_none()) {
+            let is_alone = members.is_empty() && args.listen.is_none();
+            // Nobody reaches a wildcard, and what was not said the others cannot know either.
+            let is_reached = args.listen.is_some_and(|listen| !listen.ip().is_unspecified());
+            if !is_alone && !is_reached {
                 return Err(CertError::NoAddress(args.name.clone()));
             }
             members.insert(args.name.clone(), listen.to_string());
         }
-        Ok(Self { cluster: cluster.clone(), name: args.name.clone(), listen, members, http: args.http })
+        Ok(Self {
+            cluster: cluster.clone(),
+            name: args.name.clone(),
+            listen,
+            members,
+            http: args.http,
+        })
     }
 
     /// What the person who made it should know; empty or a line.

@@ -9,13 +9,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use axum::http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header,
+};
 
 use super::fleet::{Fleet, Node};
 use crate::client::{self, ClientError};
 
-/// How long a node may take for an answer. Longer than a commit may wait for its peers.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a node may take for an answer: longer than it waits for other nodes itself.
+const PATIENCE: Duration =
+    replica::limits::OPEN_TIMEOUT.saturating_add(replica::limits::COMMIT_TIMEOUT);
 
 /// Which node the visitor asks for: the name of one, or anything else for each in turn.
 pub(super) const CHOICE: HeaderName = HeaderName::from_static("demo-node");

@@ -73,10 +73,6 @@ impl Fleet {
         self.nodes.iter().find(|node| node.process.name() == name)
     }
 
-    pub(super) fn journal(&self) -> &Journal {
-        &self.journal
-    }
-
     /// What there is to show, with the events after the one of this number.
     pub(super) fn view(&self, after: u64) -> FleetView {
         let nodes = self.nodes.iter().map(Node::view).collect();

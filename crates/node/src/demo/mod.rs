@@ -20,7 +20,7 @@ mod setup;
 mod token;
 mod watch;
 
-use std::io::{self, Write as _};
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -33,6 +33,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cert::CertError;
 use crate::cli::DemoArgs;
+use crate::say;
 use fleet::Fleet;
 use setup::Setup;
 
@@ -54,7 +55,9 @@ pub(crate) enum DemoError {
     Ports(u16),
     #[error("cannot listen on 127.0.0.1: {0}; the demonstration needs free ports on loopback")]
     Loopback(io::Error),
-    #[error("cannot prepare the folder of the demonstration: {0}; set TMPDIR to a folder that can be written")]
+    #[error(
+        "cannot prepare the folder of the demonstration: {0}; set TMPDIR to a folder that can be written"
+    )]
     Folder(io::Error),
     #[error("cannot start processes: {0}")]
     Process(io::Error),
@@ -143,10 +146,4 @@ fn greet(args: &DemoArgs, page: SocketAddr) {
          Stop    Ctrl-C, or close this terminal\n\n\
          Log in, fill the cart, kill the node that served you, and go on.\n"
     ));
-}
-
-/// To the terminal, which may be gone.
-fn say(text: &str) {
-    let mut out = io::stdout().lock();
-    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
 }

@@ -13,6 +13,7 @@ use tokio::process::{Child, ChildStdin, Command};
 
 use super::journal::Journal;
 use super::setup::{NodeSetup, VARIABLES};
+use crate::say;
 
 /// Longest line of a node that is kept, in characters.
 const LINE_CHARS_MAX: usize = 300;
@@ -149,10 +150,10 @@ impl Process {
         let Some(pid) = state.pid else {
             drop(state);
             return match action {
-                Action::Restart => match self.start() {
-                    Ok(()) => Ok("started again"),
-                    Err(_) => Err("the system does not start it"),
-                },
+                Action::Restart => {
+                    self.journal.add(self.name(), "started again");
+                    self.start().map(|()| "started again").map_err(|_| "it cannot be started")
+                }
                 Action::Kill | Action::Pause | Action::Resume => Err("there is no process"),
             };
         };
@@ -168,6 +169,8 @@ impl Process {
                 (&[Signal::CONT, Signal::TERM], "asked to end (SIGTERM), to start again")
             }
         };
+        // Before its consequences.
+        self.journal.add(self.name(), said);
         for signal in signals {
             kill_process(pid, *signal).map_err(|_| "there is no process any more")?;
         }
@@ -242,8 +245,16 @@ impl Process {
         let last_line = state.last_line.clone();
         drop(state);
         let how = status.map_or_else(|| "ended".to_owned(), |status| format!("ended: {status}"));
-        let why = if was_asked || last_line.is_empty() { String::new() } else { format!("; {last_line}") };
-        self.journal.add(self.name(), how + &why);
+        let why = if was_asked || last_line.is_empty() {
+            String::new()
+        } else {
+            format!("; {last_line}")
+        };
+        let text = how + &why;
+        if !was_asked {
+            say(&format!("{} {text}", self.name()));
+        }
+        self.journal.add(self.name(), text);
         start_again
     }
 }

@@ -102,34 +102,30 @@ async fn act(
 ) -> Response {
     let token = headers.get(TOKEN).map_or(&[][..], |token| token.as_bytes());
     if !serving.token.is(token) || !is_same_origin(&headers) {
-        return (StatusCode::FORBIDDEN, "reload the page: it is of another start\n").into_response();
+        return (StatusCode::FORBIDDEN, "reload the page: it is of another start\n")
+            .into_response();
     }
     let node = serving.fleet.node(&name);
     let (Some(node), Some(action)) = (node, Action::parse(&action)) else {
         return (StatusCode::NOT_FOUND, "there is no such node or action\n").into_response();
     };
     match node.process.act(action) {
-        Ok(done) => {
-            serving.fleet.journal().add(&name, done);
-            (StatusCode::OK, format!("{name} {done}\n")).into_response()
-        }
+        Ok(done) => (StatusCode::OK, format!("{name} {done}\n")).into_response(),
         Err(reason) => (StatusCode::CONFLICT, format!("{name}: {reason}\n")).into_response(),
     }
 }
 
 /// A browser says where a request that changes something comes from; other clients need not.
 fn is_same_origin(headers: &HeaderMap) -> bool {
-    let (Some(origin), Some(host)) = (headers.get(header::ORIGIN), headers.get(header::HOST)) else {
+    let (Some(origin), Some(host)) = (headers.get(header::ORIGIN), headers.get(header::HOST))
+    else {
         return true;
     };
     let origin = origin.to_str().ok().and_then(|origin| origin.strip_prefix("http://"));
     origin.is_some_and(|origin| origin == host)
 }
 
-async fn forward(
-    State(serving): State<Arc<Serving>>,
-    request: Request<Body>,
-) -> Response {
+async fn forward(State(serving): State<Arc<Serving>>, request: Request<Body>) -> Response {
     let (head, body) = request.into_parts();
     let Ok(body) = axum::body::to_bytes(body, FORM_BYTES_MAX).await else {
         return (StatusCode::PAYLOAD_TOO_LARGE, "the form is too long\n").into_response();

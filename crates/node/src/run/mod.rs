@@ -6,7 +6,7 @@ mod log;
 mod serve;
 mod stop;
 
-use std::io::{self, Write as _};
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -17,10 +17,12 @@ use replica::config::{ConfigError, load_token_keys};
 use replica::{Config, Replica, StartError, StopError};
 use thiserror::Error;
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 use transport::{Identity, IdentityError};
 
 use crate::cli::{HealthArgs, RunArgs};
 use crate::client::{self, ClientError};
+use crate::say;
 use app::App;
 
 /// How long `health` waits for an answer. Less than container runtimes wait by default.
@@ -70,12 +72,17 @@ async fn live(file: &Path, config: Config, app: &App) -> Result<ExitCode, RunErr
         serve::warn_beyond_loopback(http, app.is_open());
     }
     let router = serve::router(&replica, http, app.is_open());
+    let (closing, closed) = oneshot::channel();
     let drained = replica.drain_on(signalled);
-    let server = axum::serve(listener, router).with_graceful_shutdown(drained);
+    let server = axum::serve(listener, router).with_graceful_shutdown(async {
+        drained.await;
+        let _ = closing.send(());
+    });
     let ready = tokio::spawn(say_ready(replica.clone(), http));
     tokio::select! {
         served = server => served.map_err(RunError::Serve)?,
         reason = replica.failed() => return Err(RunError::Failed(reason)),
+        () = stop::overdue(closed) => {}
     }
     ready.abort();
     stop::flushed(&replica).await;
@@ -93,9 +100,7 @@ async fn listen(file: &Path, app: &App) -> Result<(TcpListener, SocketAddr), Run
 async fn say_ready(replica: Replica, http: SocketAddr) {
     replica.ready().await;
     let (quic, name) = (replica.local_addr(), replica.name());
-    // Nobody may be reading; then nobody waits for it.
-    let mut out = io::stdout().lock();
-    let _ = writeln!(out, "ready http={http} quic={quic} name={name}").and_then(|()| out.flush());
+    say(&format!("ready http={http} quic={quic} name={name}"));
 }
 
 /// `check`
@@ -112,14 +117,14 @@ pub(crate) fn check(file: &Path) -> Result<ExitCode, RunError> {
         .iter()
         .map(|(name, address)| format!("{name} at {address}"))
         .collect();
-    println!(
+    say(&format!(
         "{} is good: node {} of the cluster {cluster}\n  members  {}\n  listens  {} (QUIC, UDP), {} (HTTP)",
         file.display(),
         identity.name(),
         members.join(", "),
         config.node().listen,
         app.http,
-    );
+    ));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -134,7 +139,7 @@ pub(crate) fn health(args: &HealthArgs) -> Result<ExitCode, RunError> {
     let asked = client::get(http, "/health", HEALTH_PATIENCE);
     let answer = runtime.map_err(RunError::Runtime)?.block_on(asked);
     let answer = answer.map_err(|source| RunError::Health { http, source })?;
-    println!("{}", String::from_utf8_lossy(answer.body()).trim_end());
+    say(String::from_utf8_lossy(answer.body()).trim_end());
     let is_healthy = answer.status() == StatusCode::OK;
     Ok(if is_healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -14,6 +14,9 @@ pub(super) const STATUS_CUT_SHORT: i32 = 3;
 /// Status of a process whose standard input has ended, with `--end-with-stdin`.
 const STATUS_ABANDONED: i32 = 4;
 
+/// How long requests that are being served may take when the node ends.
+const REQUESTS_PATIENCE: Duration = Duration::from_secs(15);
+
 /// How often a drain looks whether the others have everything.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -63,6 +66,17 @@ pub(super) fn end_with_stdin() {
     });
 }
 
+/// Completes when requests take too long to be answered after the listener has `closed`: a client
+/// that does not go on must not keep this node from ending.
+pub(super) async fn overdue(closed: oneshot::Receiver<()>) {
+    if closed.await.is_err() {
+        // The server has ended, and with it the wait for it.
+        return std::future::pending().await;
+    }
+    tokio::time::sleep(REQUESTS_PATIENCE).await;
+    tracing::warn!("requests are still open after {REQUESTS_PATIENCE:?}: ending without them");
+}
+
 /// Waits until every member that answers has all that was written here. It has no deadline: to
 /// end before would lose writes, so that is for a second signal to decide.
 pub(super) async fn flushed(replica: &Replica) {
@@ -77,7 +91,9 @@ pub(super) async fn flushed(replica: &Replica) {
         if said.elapsed() >= SAY {
             let names: Vec<&str> = behind.map(|peer| peer.name.as_str()).collect();
             let names = names.join(", ");
-            tracing::error!("still draining: {names} lack writes of this node; a second signal ends it and loses them");
+            tracing::error!(
+                "still draining: {names} lack writes of this node; a second signal ends it and loses them"
+            );
             said = Instant::now();
         }
         tokio::time::sleep(LOOK).await;

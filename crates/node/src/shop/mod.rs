@@ -120,7 +120,8 @@ where
     async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
         let wants_json = wants_json(request.headers());
         let (mut parts, body) = request.into_parts();
-        let session = <Session as axum::extract::FromRequestParts<S>>::from_request_parts(&mut parts, state);
+        let session =
+            <Session as axum::extract::FromRequestParts<S>>::from_request_parts(&mut parts, state);
         let session = session.await.map_err(IntoResponse::into_response)?;
         let form = Form::<Fields<T>>::from_request(Request::from_parts(parts, body), state);
         let Form(fields) = form.await.map_err(IntoResponse::into_response)?;

@@ -2,7 +2,7 @@
 // The picture: nodes in a circle, the visitor in the middle, and what moves between them.
 
 const Picture = (() => {
-  const WIDTH = 640, HEIGHT = 500, CENTER = { x: 320, y: 262 }, CIRCLE = 182;
+  const CENTER = { x: 0, y: 0 }, WIDE = 206, HIGH = 182;
   const DOTS_MAX = 120;
   const GOLDEN_ANGLE = Math.PI * (3 - Math.sqrt(5));
   const calm = matchMedia('(prefers-reduced-motion: reduce)');
@@ -10,6 +10,7 @@ const Picture = (() => {
   const nodes = new Map();   // name → { x, y, group, halo, dots, count, badge, links }
   let radius = 60;
   let ways = new Map();      // name → line between the visitor and the node
+  let moving = svg;          // what is on its way, below the nodes
 
   function make(tag, attributes, parent) {
     const element = document.createElementNS('http://www.w3.org/2000/svg', tag);
@@ -21,17 +22,27 @@ const Picture = (() => {
   function place(index, total) {
     const start = total === 2 ? Math.PI : -Math.PI / 2;
     const angle = start + 2 * Math.PI * index / total;
-    return { x: CENTER.x + CIRCLE * 1.13 * Math.cos(angle), y: CENTER.y + CIRCLE * Math.sin(angle) };
+    return { x: WIDE * Math.cos(angle), y: HIGH * Math.sin(angle) };
+  }
+
+  // As large as what is in it, halos and words included, and the visitor always inside.
+  function frame(places) {
+    const [xs, ys] = [[0, ...places.map(({ x }) => x)], [0, ...places.map(({ y }) => y)]];
+    const [side, above, below] = [radius + 44, radius + 18, radius + 42];
+    const [left, top] = [Math.min(...xs) - side, Math.min(...ys) - above];
+    const [width, height] = [Math.max(...xs) + side - left, Math.max(...ys) + below - top];
+    svg.setAttribute('viewBox', `${left} ${top} ${width} ${height}`);
   }
 
   // Builds everything once; `update` changes it.
   function build(names) {
-    svg.setAttribute('viewBox', `0 0 ${WIDTH} ${HEIGHT}`);
     svg.replaceChildren();
     nodes.clear();
     radius = names.length <= 4 ? 60 : names.length <= 6 ? 50 : 40;
     const places = names.map((_, index) => place(index, names.length));
+    frame(places);
     const links = make('g', {}, svg), waysGroup = make('g', {}, svg);
+    moving = make('g', {}, svg);
     const linkOf = new Map();
     names.forEach((one, i) => names.slice(i + 1).forEach((other, j) => {
       const [a, b] = [places[i], places[i + 1 + j]];
@@ -52,8 +63,8 @@ const Picture = (() => {
     make('circle', { class: 'body', r: radius }, group);
     const dots = make('g', {}, group);
     make('text', { class: 'name' }, group).textContent = name;
-    const count = make('text', { class: 'count', y: radius + 24 }, group);
-    const badge = make('g', { class: 'badge', transform: `translate(${radius * .75} ${-radius * .8})` }, group);
+    const count = make('text', { class: 'count', y: radius + 29 }, group);
+    const badge = make('g', { class: 'badge', transform: `translate(${radius * .8} ${-radius * .85})` }, group);
     make('rect', { x: -42, y: -13, width: 84, height: 26, rx: 13 }, badge);
     const badgeText = make('text', {}, badge);
     return { x, y, group, halo, dots, count, badgeText, shown: '' };
@@ -110,7 +121,7 @@ const Picture = (() => {
 
   function travel(kind, from, to, duration, size) {
     if (calm.matches) return Promise.resolve();
-    const dot = make('circle', { class: kind, r: size }, svg);
+    const dot = make('circle', { class: kind, r: size }, moving);
     const at = ({ x, y }) => ({ transform: `translate(${x}px, ${y}px)` });
     const move = dot.animate([at(from), at(to)], { duration, easing: 'ease-in-out', fill: 'both' });
     return move.finished.finally(() => dot.remove());

@@ -100,7 +100,10 @@ function showSession(session) {
   const items = session.cart.map((item) => {
     const remove = element('button', { type: 'button', textContent: '✕', title: `Remove ${item}` });
     remove.setAttribute('aria-label', `Remove ${item}`);
-    remove.addEventListener('click', () => ask('/shop/remove', { item }));
+    remove.addEventListener('click', async () => {
+      await ask('/shop/remove', { item });
+      byId('item').focus();
+    });
     return element('li', {}, element('span', { textContent: item }), remove);
   });
   byId('cart').replaceChildren(...(items.length ? items : [element('li', { className: 'note', textContent: 'empty' })]));
@@ -176,7 +179,7 @@ function buildCard(name) {
 
 function setButton(card, className, name, action, words, enabled) {
   const button = card.querySelector(`.${className}`);
-  if (button.dataset.action === action && button.disabled === !enabled) return;
+  if (button.textContent === words && button.disabled === !enabled) return;
   button.dataset.action = action;
   button.textContent = words;
   button.disabled = !enabled;
@@ -187,8 +190,8 @@ function updateCard(name, node, view) {
   const card = byId(`node-${name}`);
   card.className = view.look;
   card.querySelector('.state').textContent = WORDS[view.look];
-  const facts = [node.pid ? `process ${node.pid}` : 'no process'];
-  if (view.held !== null) facts.push(plural(view.held, 'session'));
+  const facts = [node.pid ? `pid ${node.pid}` : 'no process'];
+  if (view.held > 0) facts.push(plural(view.held, 'session'));
   if (view.lacking > 0) facts.push(`${view.lacking} behind`);
   card.querySelector('.facts').textContent = facts.join(' · ');
   const isDead = node.phase === 'dead', isPaused = node.phase === 'paused';
