@@ -238,3 +238,153 @@ impl Working {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use session::LIMITS_DEFAULT;
+
+    use super::*;
+
+    const WRITER: Inc = Inc(1);
+
+    fn name(text: &str) -> Name {
+        Name::new(text).unwrap()
+    }
+
+    /// A session that somebody else has written to before.
+    fn held() -> Session {
+        let created = Stamp { hlc: Hlc(1), inc: WRITER };
+        let core = Core { created, hard_deadline: Time(9), idle_ms: 5, user: None };
+        let edits = [
+            Edit::Set(name("r"), "old".into()),
+            Edit::Add(name("c"), 5),
+            Edit::Insert(name("s"), "old".into()),
+        ];
+        committed(&Session::new(core), &edits, Hlc(2))
+    }
+
+    /// What a node makes of the edits of one request.
+    fn committed(session: &Session, edits: &[Edit], hlc: Hlc) -> Session {
+        let mut session = session.clone();
+        let (key, stamp) = (session::SessionKey([0; 16]), Stamp { hlc, inc: WRITER });
+        let at = session.version.clone();
+        let delta = session.stamp(key, edits, &at, stamp, &LIMITS_DEFAULT).unwrap();
+        if let Some(session::Delta { body: Body::Change(change), .. }) = delta {
+            session.merge_unchecked(&change);
+        }
+        session
+    }
+
+    /// What a handler can read.
+    fn visible(session: &Session) -> Vec<(Name, String)> {
+        let text = |content: &Content| match content {
+            Content::Absent => "absent".to_owned(),
+            Content::Register(value) => format!("{:?}", value.bytes()),
+            Content::Counter(counter) => counter.value().to_string(),
+            Content::Set(set) => {
+                format!("{:?}", set.iter().map(session::Value::bytes).collect::<Vec<_>>())
+            }
+        };
+        let shown = session.present().map(|(name, content)| (name.clone(), text(content)));
+        // An empty set reads like none.
+        shown.filter(|(_, text)| text != "[]").collect()
+    }
+
+    fn opened(session: Session) -> Working {
+        Working::opened(SessionId::from_random([1; 32]), session, Version::new())
+    }
+
+    fn edit() -> impl Strategy<Value = Edit> {
+        let text = || prop_oneof!["old", "a", "b"];
+        let name = || prop_oneof!["r", "c", "s", "n"].prop_map(|text| name(&text));
+        prop_oneof![
+            (name(), text()).prop_map(|(name, value)| Edit::Set(name, value.as_str().into())),
+            name().prop_map(Edit::Remove),
+            (name(), -3i64..4).prop_map(|(name, amount)| Edit::Add(name, amount)),
+            name().prop_map(Edit::Reset),
+            (name(), text()).prop_map(|(name, value)| Edit::Insert(name, value.as_str().into())),
+            (name(), text()).prop_map(|(name, value)| Edit::Withdraw(name, value.as_str().into())),
+        ]
+    }
+
+    proptest! {
+        /// What a handler reads is what its commit makes, if nobody else writes.
+        #[test]
+        fn reads_see_what_the_commit_will_make(edits in prop::collection::vec(edit(), 0..24)) {
+            let mut working = opened(held());
+            for edit in edits {
+                // One that does not fit the kind is refused, and changes nothing.
+                let _ = working.edit(edit, &LIMITS_DEFAULT);
+            }
+            let made = committed(&held(), &working.edits, Hlc(3));
+            prop_assert_eq!(visible(&working.copy), visible(&made));
+            prop_assert_eq!(working.is_dirty(), !working.edits.is_empty());
+        }
+
+        /// A login takes along what is visible.
+        #[test]
+        fn a_transcript_makes_the_same_again(edits in prop::collection::vec(edit(), 0..24)) {
+            let mut working = opened(held());
+            for edit in edits {
+                let _ = working.edit(edit, &LIMITS_DEFAULT);
+            }
+            let fresh = Session::new(held().core);
+            let made = committed(&fresh, &working.transcript(), Hlc(3));
+            prop_assert_eq!(visible(&working.copy), visible(&made));
+        }
+    }
+
+    #[test]
+    fn additions_and_overwrites_become_one_edit() {
+        let mut working = opened(held());
+        for number in 0..10 {
+            working.edit(Edit::Add(name("c"), number), &LIMITS_DEFAULT).unwrap();
+            working.edit(Edit::Set(name("r"), "x".into()), &LIMITS_DEFAULT).unwrap();
+        }
+        let expected = [Edit::Add(name("c"), 45), Edit::Set(name("r"), "x".into())];
+        assert_eq!(working.edits, expected);
+    }
+
+    #[test]
+    fn what_changes_nothing_is_no_edit() {
+        let mut working = opened(held());
+        working.edit(Edit::Remove(name("n")), &LIMITS_DEFAULT).unwrap();
+        working.edit(Edit::Withdraw(name("s"), "a".into()), &LIMITS_DEFAULT).unwrap();
+        assert!(!working.is_dirty());
+    }
+
+    /// Rule A5: what is compared is the write that the request has seen, not its own.
+    #[test]
+    fn a_conditional_edit_expects_what_was_seen_first() {
+        let mut working = opened(held());
+        let seen = held().attributes[&name("r")].since;
+        working.edit(Edit::Set(name("r"), "x".into()), &LIMITS_DEFAULT).unwrap();
+        assert_eq!(working.expected(&name("r")), seen);
+        assert_eq!(working.expected(&name("n")), None);
+    }
+
+    #[test]
+    fn edits_survive_a_fresh_copy() {
+        let mut working = opened(held());
+        working.edit(Edit::Add(name("c"), 1), &LIMITS_DEFAULT).unwrap();
+        let newer = committed(&held(), &[Edit::Add(name("c"), 10)], Hlc(3));
+        working.rebase(newer.clone(), &LIMITS_DEFAULT);
+        assert_eq!(visible(&working.copy)[0], (name("c"), "16".to_owned()));
+        assert_eq!((working.edits.len(), working.at), (1, newer.version));
+    }
+
+    #[test]
+    fn one_request_makes_a_bounded_number_of_edits() {
+        let mut working = opened(held());
+        for number in 0..EDITS_MAX {
+            let edit = match number % 2 {
+                0 => Edit::Remove(name("r")),
+                _ => Edit::Set(name("r"), "x".into()),
+            };
+            working.edit(edit, &LIMITS_DEFAULT).unwrap();
+        }
+        let more = working.edit(Edit::Remove(name("r")), &LIMITS_DEFAULT);
+        assert!(matches!(more, Err(EditError::TooMany { max: EDITS_MAX })), "{more:?}");
+    }
+}

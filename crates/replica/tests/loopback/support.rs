@@ -17,7 +17,7 @@ use replica::config::generate_token_key;
 use replica::{Config, Counter, Register, Replica, Session, SessionLayer, Set, StartError, Status};
 use tempfile::TempDir;
 use tower::ServiceExt;
-use transport::issue::{Ca, CertAndKey, Mode, Validity, write_new};
+use transport::issue::{Ca, CertAndKey, Validity};
 
 /// Far more than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -184,18 +184,23 @@ fn free_ports() -> [u16; 3] {
 /// Certificates and token keys of a cluster.
 fn issue(folder: &Path) {
     let ca = Ca::create(&"shop".parse().unwrap(), Validity::days(2)).unwrap();
-    let write = |name: &str, text: &str, mode| {
-        write_new(&folder.join(name), text.as_bytes(), mode).unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.join(name);
+        fs::write(&path, text).unwrap();
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+        }
     };
-    write("ca.pem", &ca.files().cert_pem, Mode::Public);
+    write("ca.pem", &ca.files().cert_pem);
     for name in NAMES {
         let CertAndKey { cert_pem, key_pem } =
             ca.node(&name.parse().unwrap(), Validity::days(1)).unwrap();
-        write(&format!("{name}.pem"), &cert_pem, Mode::Public);
-        write(&format!("{name}.key"), &key_pem, Mode::Secret);
+        write(&format!("{name}.pem"), &cert_pem);
+        write(&format!("{name}.key"), &key_pem);
     }
-    write("token.keys", &generate_token_key(), Mode::Secret);
-    assert!(fs::exists(folder.join("n3.key")).unwrap());
+    write("token.keys", &generate_token_key());
 }
 
 /// A program of the usual kind.
