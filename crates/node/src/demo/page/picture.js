@@ -20,8 +20,8 @@ const Picture = (() => {
   }
 
   function place(index, total) {
-    const start = total === 2 ? Math.PI : -Math.PI / 2;
-    const angle = start + 2 * Math.PI * index / total;
+    // Two stand above the visitor, so that the link between them is seen.
+    const angle = total === 2 ? Math.PI * (4 * index - 5) / 6 : Math.PI * (2 * index / total - .5);
     return { x: WIDE * Math.cos(angle), y: HIGH * Math.sin(angle) };
   }
 
@@ -38,7 +38,8 @@ const Picture = (() => {
   function build(names) {
     svg.replaceChildren();
     nodes.clear();
-    radius = names.length <= 4 ? 60 : names.length <= 6 ? 50 : 40;
+    radius = names.length <= 4 ? 60 : names.length <= 6 ? 50 : 38;
+    svg.classList.toggle('crowded', names.length > 6);
     const places = names.map((_, index) => place(index, names.length));
     frame(places);
     const links = make('g', {}, svg), waysGroup = make('g', {}, svg);

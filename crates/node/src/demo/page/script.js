@@ -62,7 +62,7 @@ async function request(path, fields = null, { asGuest = false } = {}) {
   const result = {
     order, data, asGuest, text: text.trim(), ok: answer?.ok ?? false, status: answer?.status ?? 0,
     node: header('replica-node'), ack: header('replica-ack'), passed: header('demo-passed'),
-    tookMs: performance.now() - started, what: path.replace('/shop/', ''),
+    tookMs: performance.now() - started, what: path === '/shop/state' ? 'look' : path.replace('/shop/', ''),
   };
   if (result.node) Picture.served(result.node, result.ok && (fields !== null || asGuest), state.views);
   return result;
