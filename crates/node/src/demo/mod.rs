@@ -63,8 +63,9 @@ pub(crate) enum DemoError {
     Process(io::Error),
     #[error(transparent)]
     Certificates(#[from] CertError),
-    #[error(transparent)]
-    Config(#[from] ConfigError),
+    /// What was asked for does not make a configuration.
+    #[error("--mode {spread}: {source}")]
+    Config { spread: String, source: ConfigError },
     #[error("cannot start: {0}")]
     Runtime(io::Error),
 }

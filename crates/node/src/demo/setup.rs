@@ -96,7 +96,9 @@ fn make_node(
         ("REPLICA__LIMITS__REPAIR_INTERVAL", "1s".to_owned()),
     ]);
     // Here rather than in each of the processes: what cannot start is said once.
-    Config::load_with(&[&config], &variables)?.check_start(&name)?;
+    Config::load_with(&[&config], &variables)
+        .and_then(|config| config.check_start(&name))
+        .map_err(|source| DemoError::Config { spread: args.spread.clone(), source })?;
     Ok(NodeSetup { name, config, variables })
 }
 
