@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn edits_that_arrive_again_are_recognised() {
         let mut forwards = Forwards::default();
-        let mut receive = |forwards: &mut Forwards, from, number| {
+        let receive = |forwards: &mut Forwards, from, number| {
             forwards.receive(Inc(from), number, NOW.plus(1_000))
         };
         assert!(matches!(receive(&mut forwards, 2, 1), Known::New));

@@ -58,7 +58,7 @@ fn read(bytes: &[u8]) {
 pub fn node(bytes: &[u8]) {
     let mut world = World::new();
     let mut events = nodes::Events::new(bytes);
-    let correct = events.byte() % 2 == 0;
+    let correct = events.byte().is_multiple_of(2);
     while let Some(event) = events.next(correct) {
         world.happen(event);
         world.check_parts();

@@ -169,9 +169,9 @@ impl<'a> Events<'a> {
                 let seen_at = (seen & 2 == 2).then_some(usize::from(seen & 1));
                 Event::Open { at, key, seen_at }
             }
-            13 => Event::Reach { at, reachable: self.byte() % 4 != 0 },
+            13 => Event::Reach { at, reachable: !self.byte().is_multiple_of(4) },
             14 if !correct => Event::Forge { to: at, message: self.forged() },
-            14 => Event::Fault { at, fault: self.byte() % 4 == 0 },
+            14 => Event::Fault { at, fault: self.byte().is_multiple_of(4) },
             _ => Event::Restart { at },
         })
     }

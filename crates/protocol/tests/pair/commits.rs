@@ -376,7 +376,7 @@ fn without_an_owner_that_may_stamp_a_commit_is_unavailable() {
     net.crash(0);
     net.crash(1);
     net.run_ms(3_000);
-    assert!(net.nodes().all(|node| Node::is_synced(node)), "alone it serves what it has");
+    assert!(net.nodes().all(Node::is_synced), "alone it serves what it has");
     let mut net = unsynced_c();
     let c = net.inc(2);
     net.lose(move |e| e.to == c);

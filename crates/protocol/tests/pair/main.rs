@@ -1,5 +1,7 @@
 //! Rules of the protocol between a few nodes, each test a promise.
 
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test looks for one kind of message")]
+
 #[path = "../support/mod.rs"]
 mod support;
 

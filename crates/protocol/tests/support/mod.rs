@@ -622,4 +622,4 @@ pub(crate) fn bytes(count: usize) -> Value {
     Value::from(vec![7; count])
 }
 
-const _: () = assert!(HEARTBEAT_MS % TICK_MS == 0);
+const _: () = assert!(HEARTBEAT_MS.is_multiple_of(TICK_MS));
