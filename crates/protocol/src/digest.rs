@@ -54,6 +54,7 @@ pub(crate) fn of_state(seed: u64, rules: Rules, key: SessionKey, state: &State) 
             Digest(xxh3_128_with_seed(&bytes, seed).to_le_bytes()).with_ended(false)
         }
         State::Ended(_) if rules.off(Rule::TombstonesInDigests) => Digest::default(),
+        // Rule T4.
         State::Ended(tombstone) => {
             time_bytes(&mut bytes, tombstone.deadline);
             bytes.push(tombstone.reason as u8);

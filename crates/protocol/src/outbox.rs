@@ -98,6 +98,7 @@ impl Outbox {
     }
 
     /// Notes that `peer` lacks what was written onto `before`.
+    // Rules L0, L1.
     pub(crate) fn mark(
         &mut self,
         peer: Inc,
@@ -350,6 +351,7 @@ impl PeerOutbox {
     }
 
     /// Gives up the single sessions of a slot: repair will find them.
+    // Rule L1.
     fn degrade(&mut self, slot: Slot, counters: &mut Counters) {
         let keys: Vec<SessionKey> = self.dirty_in(slot);
         for key in keys {

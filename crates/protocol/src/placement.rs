@@ -21,6 +21,7 @@ pub struct Placement {
 
 impl Placement {
     /// The placement of `slot_count` slots from `first_slot` on.
+    // Rule P1.
     #[must_use]
     pub fn new(view: &View, first_slot: u16, slot_count: u16) -> Self {
         let copies = match view.copies {

@@ -175,6 +175,7 @@ impl Node {
         self.write(asker, commit, delta, &before, Target::Write(stamp), now);
     }
 
+    // Rule D2: an end is a write that waits for its copies; told by this node, or by another before.
     fn end(&mut self, asker: Asker, commit: &Commit, reason: EndReason, now: Time) {
         let key = commit.key;
         let (before, tombstone) = match self.store.get(key) {
