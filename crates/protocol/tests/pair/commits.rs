@@ -196,6 +196,23 @@ fn an_edit_refused_by_one_owner_goes_to_the_next() {
     assert_eq!(targets, [net.inc(1), net.inc(0)]);
 }
 
+/// Tests rule B5: what nobody waits for is neither executed nor answered.
+#[test]
+fn edits_past_their_deadline_are_dropped() {
+    let mut net = Net::synced(2);
+    net.create_everywhere(0, key(1));
+    net.log.clear();
+    let before = net.version(0, key(1));
+    for late_ms in [0, 1, 1_000_000] {
+        let commit = net.edits(0, key(1), add());
+        let deadline = net.now.minus(late_ms);
+        net.inject(1, 0, Message::Forward { request: late_ms, deadline, commit });
+    }
+    assert_eq!(net.version(0, key(1)), before);
+    assert_eq!(net.count(is_forwarded), 0);
+    assert_eq!(net.node(0).waiting().2, 0, "nor remembered");
+}
+
 /// Tests rule A5: the core is its maker's, whose clock may even be ahead of the executor's.
 #[test]
 fn a_session_created_through_another_node_keeps_the_core_of_its_maker() {

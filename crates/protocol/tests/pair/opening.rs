@@ -226,6 +226,29 @@ fn a_copy_idle_long_enough_is_forgotten_silently() {
     assert_eq!(net.count(is_deltas), 0);
 }
 
+/// Tests rule E4: what it stamped before it forgot the session may be missing from the copy that
+/// comes back, so its next stamp would claim too much.
+#[test]
+fn a_session_that_was_forgotten_and_came_back_is_stamped_by_another() {
+    let mut net = idling();
+    let (a, b) = (net.inc(0), net.inc(1));
+    net.lose(move |e| is_deltas(e) || is_repair(e));
+    net.run_ms(9_000);
+    let touch = net.edits(1, key(1), Vec::new());
+    net.commit(1, touch);
+    net.run_ms(7_500);
+    assert!(net.session(0, key(1)).is_none() && net.session(1, key(1)).is_some());
+    let seen = net.version(1, key(1));
+    assert!(matches!(net.open(0, key(1), Some(seen.clone())), Opened::Session { .. }));
+    let commit = net.edits(0, key(1), vec![set("register", "x")]);
+    let version = net.commit(0, commit).version;
+    assert_eq!(version.get(a), seen.get(a), "a stamps nothing onto it");
+    assert!(version.get(b) > seen.get(b));
+    net.create(0, key(2));
+    let commit = net.edits(0, key(2), vec![set("register", "x")]);
+    assert!(net.commit(0, commit).version.get(a).is_some(), "onto others it does");
+}
+
 /// Tests rule E3: the last use is compared as well, or else a copy would idle out too early.
 #[test]
 fn a_use_that_one_owner_missed_is_repaired() {
