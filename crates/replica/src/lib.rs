@@ -23,6 +23,7 @@ mod key;
 pub mod limits;
 mod links;
 mod meters;
+mod network;
 mod replica;
 mod rotated;
 mod session;
@@ -42,12 +43,13 @@ pub use error::{
 pub use health::Health;
 pub use key::{Codec, Counter, Json, Key, Raw, Register, Set};
 pub use meters::MeterStatus;
+pub use network::NetworkStatus;
 pub use protocol::wire::WIRE_VERSION;
 pub use protocol::{Ack, Report};
 pub use replica::Replica;
 pub use session::Session;
 pub use signal::shutdown_signal;
-pub use status::{PeerPicture, Status};
+pub use status::{PeerStatus, Status};
 pub use users::{EndedAll, SessionSummary};
 #[cfg(feature = "axum")]
 pub use web::{SessionLayer, SessionService};

@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::driver::Driver;
 use crate::links::member_name;
 use crate::meters::MeterStatus;
+use crate::network::NetworkStatus;
 use crate::replica::Replica;
 
 /// This node at one moment.
@@ -24,7 +25,7 @@ pub struct Status {
     /// `ok`, `draining`, or why it cannot serve every session yet.
     pub health: String,
     /// The other members.
-    pub peers: Vec<PeerPicture>,
+    pub peers: Vec<PeerStatus>,
     /// Living sessions that it holds.
     pub sessions: usize,
     /// Ended sessions that it remembers.
@@ -39,12 +40,14 @@ pub struct Status {
     pub counters: BTreeMap<&'static str, u64>,
     /// What happened beside it.
     pub meters: MeterStatus,
+    /// What came over the network.
+    pub network: NetworkStatus,
 }
 
 /// Another member, seen from this node.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
-pub struct PeerPicture {
+pub struct PeerStatus {
     /// Its name.
     pub name: String,
     /// Where it is expected.
@@ -93,11 +96,12 @@ impl Replica {
             clock_fault: driver.links.agreed().liveness.has_clock_fault(),
             counters: named(&counters),
             meters: driver.meters.snapshot(),
+            network: NetworkStatus::of(&driver.endpoint.counters()),
         }
     }
 }
 
-fn peers(driver: &Driver) -> Vec<PeerPicture> {
+fn peers(driver: &Driver) -> Vec<PeerStatus> {
     let mut lags = BTreeMap::new();
     driver.each(|node| {
         for lag in node.lags() {
@@ -114,7 +118,7 @@ fn peers(driver: &Driver) -> Vec<PeerPicture> {
         let inc = agreed.view.members.iter().find(|m| m.name == name).and_then(|m| m.inc);
         let (lag_sessions, lag_slots, reachable) =
             inc.and_then(|inc| lags.get(&inc).copied()).unwrap_or((0, 0, false));
-        PeerPicture {
+        PeerStatus {
             name: peer.name.to_string(),
             address: peer.address,
             inc: inc.map(|inc| inc.0),
