@@ -331,6 +331,24 @@ fn an_owner_that_acknowledges_twice_counts_once() {
     assert_eq!(acked.report, Report { asked: 2, got: 1 });
 }
 
+/// Tests rule C1: nor does it count twice when two of its acks cover the write (I-ACK).
+#[test]
+fn an_owner_whose_acks_of_two_batches_cover_a_write_counts_once() {
+    let mut net = Net::synced(3);
+    net.create_everywhere(0, key(1));
+    let c = net.inc(2);
+    net.lose(move |e| e.to == c && is_deltas(e));
+    let first = net.edits(0, key(1), add());
+    let ticket = net.ask(0, protocol::Commit { level: Ack::All, ..first });
+    net.write(0, key(1), "covers the first");
+    net.run_ms(50);
+    assert!(!net.hosts[0].committed.contains_key(&ticket), "it waits for c");
+    let Outcome::Done(acked) = net.outcome(0, ticket) else {
+        panic!("it is applied");
+    };
+    assert_eq!(acked.report, Report { asked: 2, got: 1 });
+}
+
 /// Tests rule D4: a request in flight at logout brings nothing back.
 #[test]
 fn a_write_to_an_ended_session_is_gone() {

@@ -34,6 +34,19 @@ fn a_copy_older_than_what_the_client_has_seen_is_not_served() {
     assert!(net.count(is_fetch) >= 1);
 }
 
+/// Tests rules K1 and K2: a newer write does not stand for an older one of another node.
+#[test]
+fn a_copy_with_a_newer_write_may_still_be_older_than_what_the_client_has_seen() {
+    let (mut net, seen) = written_at_a_alone(3);
+    net.run_ms(100);
+    let commit = net.edits(1, key(1), vec![set("other", "newer")]);
+    let newer = net.commit(1, commit).version;
+    assert!(newer.newest() > seen.newest() && !newer.covers_all(&seen));
+    assert!(matches!(net.open(1, key(1), Some(seen.clone())), Opened::Session { .. }));
+    assert!(net.version(1, key(1)).covers_all(&seen));
+    assert_eq!(net.register(1, key(1), "register"), "seen");
+}
+
 /// Tests rule K2: a client that has seen nothing newer is served without a question.
 #[test]
 fn a_copy_that_covers_the_token_is_served_at_once() {

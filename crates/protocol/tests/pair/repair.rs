@@ -109,9 +109,10 @@ fn a_slot_that_is_written_all_the_time_is_repaired_as_well() {
     net.crash(0);
     let started = net.now;
     while net.register(1, key_in(7, 0), "register") != "missing at b" {
-        for number in 1..5 {
-            let host = usize::from(number % 2 == 0) + 1;
-            net.write(host, key_in(7, number), &net.now.0.to_string());
+        for number in 0..5 {
+            let edits = vec![set("busy", &net.now.0.to_string())];
+            let commit = net.edits(1, key_in(7, number), edits);
+            net.commit(1, commit);
         }
         net.run_ms(50);
         assert!(net.now.since(started) < 2 * REPAIR_INTERVAL_MS, "it starves");
