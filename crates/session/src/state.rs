@@ -20,7 +20,7 @@ pub struct Core {
     pub hard_deadline: Time,
     /// Idle timeout in milliseconds.
     pub idle_ms: u64,
-    /// Whom it is signed in as. Immutable: a login makes a new session (rule D1).
+    /// Whom it is signed in as. Immutable: a login makes a new session (rule D2).
     pub user: Option<User>,
 }
 
@@ -45,7 +45,7 @@ pub enum EndReason {
     Conflict,
 }
 
-/// What is left of an ended session, until its deadline (rule T).
+/// What is left of an ended session, until its deadline (rule T3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Tombstone {
     /// The hard deadline of the session it ends.
