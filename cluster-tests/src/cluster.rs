@@ -1,0 +1,296 @@
+//! A cluster of real processes on loopback, with throw-away certificates.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context as _, Result, ensure};
+use rustix::process::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::client::Client;
+use crate::process::Process;
+use crate::service::Service;
+use crate::wait::wait_until;
+
+/// Where the nodes serve HTTP now: changes when one is started again. Shared with those who send
+/// requests while nodes come and go.
+#[derive(Debug, Clone)]
+pub struct Addresses(Arc<Mutex<Vec<SocketAddr>>>);
+
+impl Addresses {
+    /// The address of a node, the last one if it does not run.
+    #[must_use]
+    pub fn of(&self, node: usize) -> SocketAddr {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)[node]
+    }
+
+    /// How many nodes there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Never.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn set(&self, node: usize, http: SocketAddr) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)[node] = http;
+    }
+}
+
+/// Nodes `n1`, `n2` …, counted from 0 here. All of them end with it.
+#[derive(Debug)]
+pub struct Cluster {
+    folder: TempDir,
+    service: Service,
+    variables: Vec<(String, String)>,
+    members: Vec<SocketAddr>,
+    /// `None` where no process runs.
+    processes: Vec<Option<Process>>,
+    addresses: Addresses,
+}
+
+impl Cluster {
+    /// Starts so many nodes and waits until each of them serves.
+    ///
+    /// # Errors
+    /// One does not start.
+    pub fn start(service: &Service, nodes: usize) -> Result<Self> {
+        Self::start_with(service, nodes, &[])
+    }
+
+    /// The same, with variables over the configuration that `cert node` writes.
+    ///
+    /// # Errors
+    /// One does not start.
+    pub fn start_with(service: &Service, nodes: usize, over: &[(&str, &str)]) -> Result<Self> {
+        let mut cluster = Self::prepare(service, nodes, over)?;
+        let all: Vec<usize> = (0..nodes).collect();
+        cluster.start_nodes(&all)?;
+        Ok(cluster)
+    }
+
+    /// Certificates and configurations of so many nodes, none of which runs yet.
+    ///
+    /// # Errors
+    /// They cannot be made.
+    pub fn prepare(service: &Service, nodes: usize, over: &[(&str, &str)]) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let mut variables = vec![("REPLICA__NODE__DRAIN_GRACE".to_owned(), "0s".to_owned())];
+        variables.extend(over.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+        let members = quic_addresses(nodes)?;
+        let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let cluster = Self {
+            folder,
+            service: service.clone(),
+            variables,
+            members,
+            processes: (0..nodes).map(|_| None).collect(),
+            addresses: Addresses(Arc::new(Mutex::new(vec![nowhere; nodes]))),
+        };
+        cluster.make_certificates()?;
+        Ok(cluster)
+    }
+
+    fn make_certificates(&self) -> Result<()> {
+        let ca = self.path("ca");
+        let ca = ca.to_str().context("the folder has a strange name")?;
+        self.service.run(["cert", "ca", "--cluster", "test", "--out", ca])?;
+        let numbered = self.members.iter().zip(1..);
+        let members: Vec<String> =
+            numbered.map(|(address, number)| format!("--member=n{number}={address}")).collect();
+        for node in 0..self.members.len() {
+            let (name, out) = (name(node), self.path(&name(node)));
+            let out = out.to_str().context("the folder has a strange name")?;
+            let mut args = vec!["cert", "node", &name, "--http", "127.0.0.1:0"];
+            args.extend(["--ca", ca, "--out", out]);
+            args.extend(members.iter().map(String::as_str));
+            self.service.run(args)?;
+        }
+        Ok(())
+    }
+
+    /// A file or folder of the cluster: `ca`, `n1`, `n2` …
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Starts nodes that do not run, at once, and waits until each of them serves.
+    ///
+    /// # Errors
+    /// One does not start.
+    pub fn start_nodes(&mut self, nodes: &[usize]) -> Result<()> {
+        for &node in nodes {
+            let config = self.path(&name(node)).join("node.toml");
+            let mut command = self.service.command(["run", "--end-with-stdin", "--config"]);
+            command.arg(config).envs(self.variables.iter().cloned());
+            self.processes[node] = Some(Process::start(&mut command)?);
+        }
+        for &node in nodes {
+            let line = self.process(node)?.line_with("ready ")?;
+            let http = line.split(' ').find_map(|field| field.strip_prefix("http="));
+            self.addresses.set(node, http.context("no address in the ready line")?.parse()?);
+        }
+        Ok(())
+    }
+
+    /// Starts a node that does not run.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn start_node(&mut self, node: usize) -> Result<()> {
+        self.start_nodes(&[node])
+    }
+
+    /// How many nodes there are, running or not.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Never.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// Where a node serves HTTP.
+    #[must_use]
+    pub fn http(&self, node: usize) -> SocketAddr {
+        self.addresses.of(node)
+    }
+
+    /// Where a node listens for the others.
+    #[must_use]
+    pub fn quic(&self, node: usize) -> SocketAddr {
+        self.members[node]
+    }
+
+    /// Where all nodes serve HTTP, for those who send requests meanwhile.
+    #[must_use]
+    pub fn addresses(&self) -> Addresses {
+        self.addresses.clone()
+    }
+
+    /// The process of a node.
+    ///
+    /// # Errors
+    /// None runs.
+    pub fn process(&self, node: usize) -> Result<&Process> {
+        self.processes[node].as_ref().with_context(|| format!("{} does not run", name(node)))
+    }
+
+    /// `kill -9`, as if the machine had failed.
+    ///
+    /// # Errors
+    /// The node does not run.
+    pub fn kill(&mut self, node: usize) -> Result<()> {
+        self.process(node)?;
+        self.processes[node].take().map_or(Ok(()), |mut process| process.kill())
+    }
+
+    /// The node hangs from now on.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn pause(&self, node: usize) -> Result<()> {
+        self.process(node)?.signal(Signal::STOP)
+    }
+
+    /// The node goes on.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn resume(&self, node: usize) -> Result<()> {
+        self.process(node)?.signal(Signal::CONT)
+    }
+
+    /// Asks the node to end in good order and waits until it has.
+    ///
+    /// # Errors
+    /// It does not run, or does not end.
+    pub fn terminate(&mut self, node: usize) -> Result<ExitStatus> {
+        self.process(node)?.signal(Signal::TERM)?;
+        self.processes[node].take().context("it runs").and_then(|mut process| process.ended())
+    }
+
+    /// What a node says of itself.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn status(&self, node: usize) -> Result<Value> {
+        let answer = Client::new().get(self.http(node), "/status.json")?;
+        ensure!(answer.status == 200, "{answer:?}");
+        Ok(serde_json::from_str(&answer.body)?)
+    }
+
+    /// One number out of what a node says of itself, by the way to it: `network.datagrams`.
+    ///
+    /// # Errors
+    /// It does not answer, or says no such number.
+    pub fn count(&self, node: usize, way: &str) -> Result<u64> {
+        let status = self.status(node)?;
+        let found = way.split('.').try_fold(&status, |value, key| value.get(key));
+        found.and_then(Value::as_u64).with_context(|| format!("no number {way} in {status}"))
+    }
+
+    /// Waits until no node lacks anything that another one has, as far as they know.
+    ///
+    /// # Errors
+    /// It takes too long, or a node does not run.
+    pub fn settled(&self) -> Result<()> {
+        wait_until("every node has everything", || {
+            (0..self.len()).all(|node| {
+                let peers = self.status(node).ok();
+                let peers = peers.as_ref().and_then(|status| status["peers"].as_array());
+                peers.is_some_and(|peers| peers.iter().all(has_everything))
+            })
+        })
+    }
+
+    /// The last lines that the nodes logged.
+    #[must_use]
+    pub fn logs(&self) -> String {
+        let running = self.processes.iter().enumerate();
+        let running = running.filter_map(|(node, process)| Some((node, process.as_ref()?)));
+        running.map(|(node, process)| format!("{}:\n{}", name(node), process.errors())).collect()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.logs());
+        }
+    }
+}
+
+/// The name of a node.
+#[must_use]
+pub fn name(node: usize) -> String {
+    format!("n{}", node + 1)
+}
+
+fn has_everything(peer: &Value) -> bool {
+    let is_zero = |key: &str| peer[key].as_u64() == Some(0);
+    peer["reachable"] == true && is_zero("lag_sessions") && is_zero("lag_slots")
+}
+
+/// Free UDP ports, all different, on an address of loopback that hardly anybody else has: a node
+/// that is started again must find its port free, whatever runs beside it.
+fn quic_addresses(count: usize) -> Result<Vec<SocketAddr>> {
+    let byte = || fastrand::u8(1..=254);
+    let ip = IpAddr::V4(Ipv4Addr::new(127, byte(), byte(), byte()));
+    let sockets: std::io::Result<Vec<UdpSocket>> =
+        (0..count).map(|_| UdpSocket::bind((ip, 0))).collect();
+    let addresses: std::io::Result<Vec<SocketAddr>> =
+        sockets?.iter().map(UdpSocket::local_addr).collect();
+    Ok(addresses?)
+}

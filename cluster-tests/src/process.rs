@@ -1,0 +1,136 @@
+//! One process: its lines, its signals, its end.
+
+use std::collections::VecDeque;
+use std::io::{BufRead as _, BufReader, Read};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context as _, Result, anyhow};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::wait::{PATIENCE, wait_for};
+
+/// Lines of the standard error that are kept: the last ones.
+const ERROR_LINES_MAX: usize = 200;
+
+/// A process that goes on until it ends or this is dropped.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    lines: Receiver<String>,
+    errors: Arc<Mutex<VecDeque<String>>>,
+    /// While it is open the process lives, if it was started with `--end-with-stdin`.
+    _stdin: Option<ChildStdin>,
+}
+
+impl Process {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start(command: &mut Command) -> Result<Self> {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().context("a process cannot be started")?;
+        let errors = Arc::new(Mutex::new(VecDeque::new()));
+        let (sender, lines) = channel();
+        if let Some(out) = child.stdout.take() {
+            each_line(out, move |line| drop(sender.send(line)));
+        }
+        if let Some(err) = child.stderr.take() {
+            let errors = Arc::clone(&errors);
+            each_line(err, move |line| keep(&errors, line));
+        }
+        let stdin = child.stdin.take();
+        Ok(Self { child, lines, errors, _stdin: stdin })
+    }
+
+    /// The number of the process.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The next line of the standard output that contains a text.
+    ///
+    /// # Errors
+    /// There is none in time; with what it wrote to its standard error.
+    pub fn line_with(&self, part: &str) -> Result<String> {
+        loop {
+            let line = self.lines.recv_timeout(PATIENCE);
+            let line = line.map_err(|_| anyhow!("no line {part:?}:\n{}", self.errors()))?;
+            if line.contains(part) {
+                return Ok(line);
+            }
+        }
+    }
+
+    /// The last lines of its standard error.
+    #[must_use]
+    pub fn errors(&self) -> String {
+        let lines = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.iter().map(|line| format!("    {line}\n")).collect()
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// There is no such process any more.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        kill_process(Pid::from_child(&self.child), signal).context("the process has ended")
+    }
+
+    /// Kills it, as if its machine had failed, and waits until it is gone.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn kill(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Waits until it has ended by itself.
+    ///
+    /// # Errors
+    /// It does not in time; with what it wrote to its standard error.
+    pub fn ended(&mut self) -> Result<ExitStatus> {
+        let ended = wait_for("the end of a process", || self.child.try_wait().transpose());
+        Ok(ended.with_context(|| self.errors())??)
+    }
+
+    /// Memory of it that is in RAM, in bytes.
+    ///
+    /// # Errors
+    /// It has ended, or the system is not Linux.
+    pub fn resident_bytes(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        let kib: u64 = kib.context("no VmRSS in the status of the process")?.trim().parse()?;
+        Ok(kib * 1024)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.kill();
+    }
+}
+
+fn keep(errors: &Mutex<VecDeque<String>>, line: String) {
+    let mut errors = errors.lock().unwrap_or_else(PoisonError::into_inner);
+    if errors.len() == ERROR_LINES_MAX {
+        errors.pop_front();
+    }
+    errors.push_back(line);
+}
+
+fn each_line(stream: impl Read + Send + 'static, mut take: impl FnMut(String) + Send + 'static) {
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            take(line);
+        }
+    });
+}

@@ -1,0 +1,69 @@
+//! The program that runs as a node: built together with whoever starts it, never an older one.
+
+use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::{Context as _, Result, ensure};
+
+/// Set for a program of this package that is to be a node instead.
+const AS_NODE: &str = "CLUSTER_TESTS_AS_NODE";
+
+/// Beginning of the variables that a configuration takes. Those of whoever runs the tests are
+/// kept from the nodes.
+const VARIABLES: &str = "REPLICA__";
+
+/// A program that does what `replica-node` does.
+#[derive(Debug, Clone)]
+pub struct Service {
+    program: PathBuf,
+    is_this: bool,
+}
+
+impl Service {
+    /// The program at this path: for tests, which know where theirs was built.
+    pub fn at(program: impl Into<PathBuf>) -> Self {
+        Self { program: program.into(), is_this: false }
+    }
+
+    /// The running program itself, whose `main` begins with [`main_of_node`].
+    ///
+    /// # Errors
+    /// The system does not say which file it is.
+    pub fn this() -> Result<Self> {
+        let program = std::env::current_exe().context("where this program is")?;
+        Ok(Self { program, is_this: true })
+    }
+
+    /// The program with arguments, with no input and none of the variables of who runs it.
+    pub fn command<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Command {
+        let mut command = Command::new(&self.program);
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with(VARIABLES) {
+                command.env_remove(name);
+            }
+        }
+        command.args(args).env_remove("RUST_LOG").stdin(Stdio::null());
+        if self.is_this {
+            command.env(AS_NODE, "1");
+        }
+        command
+    }
+
+    /// Runs a command to its end and returns what it says.
+    ///
+    /// # Errors
+    /// It cannot be started, or ends with another status than 0; with what it wrote.
+    pub fn run<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Result<String> {
+        let output = self.command(args).output().context("the service cannot be started")?;
+        let errors = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "the service ended with {}: {errors}", output.status);
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+}
+
+/// Does the work of a node and returns its status, if this process was started as one.
+#[must_use]
+pub fn main_of_node() -> Option<ExitCode> {
+    std::env::var_os(AS_NODE).map(|_| node::main())
+}
