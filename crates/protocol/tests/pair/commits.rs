@@ -454,3 +454,28 @@ fn bound_request_ms_max() {
     assert_eq!(net.node(0).waiting().2, 0);
     assert_eq!(net.counter(0, key(1), "counter"), 10);
 }
+
+/// Tests rule A5: a node that is full creates nothing, and goes on with what there is.
+#[test]
+fn bound_bytes_max() {
+    let mut net = Net::synced_with(2, |options| options.bytes_max = 3_000);
+    let mut created = 0;
+    let full = loop {
+        let creation = net.creation(0, key(created), vec![set("register", &"x".repeat(500))]);
+        let ticket = net.ask(0, creation);
+        match net.outcome(0, ticket) {
+            Outcome::Done(_) => created += 1,
+            other => break other,
+        }
+    };
+    assert_eq!(full, Outcome::Full);
+    assert!((4..=6).contains(&created));
+    assert!(net.node(0).store().bytes() < 3_000 + 1_000);
+    net.run_until_calm();
+    net.write(0, key(0), "still here");
+    let end = net.end(1, key(1), Ack::All);
+    assert_eq!(net.commit(1, end).report, Report { asked: 1, got: 1 });
+    let end = net.end(1, key(2), Ack::All);
+    net.commit(1, end);
+    net.create(0, key(99));
+}
