@@ -70,7 +70,7 @@ impl Jar {
 }
 
 fn is_expired(attribute: &str) -> bool {
-    let (name, value) = attribute.trim().split_once('=').unwrap_or((attribute.trim(), ""));
+    let Some((name, value)) = attribute.trim().split_once('=') else { return false };
     // Our nodes say it with Max-Age only; a date of the past would have to be parsed.
     name.eq_ignore_ascii_case("max-age") && value.trim().parse().is_ok_and(|age: i64| age <= 0)
 }

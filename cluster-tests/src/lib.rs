@@ -2,19 +2,19 @@
 //! and a checker that reads the history of their calls afterwards.
 //!
 //! ```text
-//!  load ──► Client ──HTTP──► node n1 ══ n2 ══ n3   real processes (cluster, service)
+//!  load ──► Client ──HTTP──► node n1 ══ n2 ══ n3   real processes (cluster, process, service)
 //!    │         │                    ▲
-//!    │         ▼                    └── kill -9, SIGSTOP, SIGTERM, bad datagrams (hostile)
-//!    └──► History ──► check ──► violations
+//!    │         ▼                    └── kill -9, SIGSTOP, SIGTERM (faults), bad bytes (hostile)
+//!    └──► History ──► check ──► report
 //! ```
 
-//pub mod check;
+pub mod check;
 pub mod client;
 pub mod cluster;
-
-//pub mod history;
-//pub mod hostile;
+pub mod faults;
+pub mod history;
+pub mod load;
 pub mod process;
-//pub mod load;
+pub mod report;
 pub mod service;
 pub mod wait;

@@ -1,0 +1,482 @@
+//! Reads a history and says what must not have happened.
+//!
+//! Each client is one visitor who makes one request after another, so what it may read is known:
+//!
+//! - a register: the last value that it wrote, or saw; or one of a write with unknown outcome;
+//! - the counter: at least the acknowledged additions, at most those and the unknown ones, and
+//!   never less than it has seen;
+//! - a session is there until it is logged out, and never afterwards.
+//!
+//! After a login or a logout with unknown outcome a client goes on without its session, and nothing
+//! is expected of that session any more.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use crate::cluster::name;
+use crate::history::{Call, Down, History, KEYS, Op, Outcome};
+
+/// What must not happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// An answer older than what the client had seen or written.
+    Stale,
+    /// A session is gone that nobody ended.
+    LostSession,
+    /// At the end the counter lacks acknowledged additions.
+    LostIncrements,
+    /// A value that nobody wrote, or more additions than were asked for.
+    Phantom,
+    /// A session that has ended was served.
+    Resurrection,
+    /// At the end nodes disagree.
+    Disagreement,
+    /// A request failed, and not because its node was down.
+    Error,
+}
+
+/// Something that must not have happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// What it is.
+    pub kind: Kind,
+    /// How much of it: additions, or 1.
+    pub amount: u64,
+    /// Which client.
+    pub client: usize,
+    /// The call that shows it.
+    pub call: Call,
+    /// What was expected.
+    pub expected: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, client, call, expected, .. } = self;
+        let Call { op, node, invoked, outcome, .. } = call;
+        let at_ms = invoked.as_millis();
+        write!(f, "{kind:?}: client {client} at {at_ms} ms on {}: {op:?} gave ", name(*node))?;
+        write!(f, "{outcome:?}, expected {expected}")
+    }
+}
+
+/// What was found in a history.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// All violations, client by client.
+    pub violations: Vec<Violation>,
+    /// Calls that failed because their node was killed.
+    pub failed_in_flight: u64,
+    /// Writes that fewer copies acknowledged than were asked.
+    pub acknowledged_short: u64,
+}
+
+impl Findings {
+    /// How much there is of one kind of violation.
+    #[must_use]
+    pub fn amount(&self, kind: Kind) -> u64 {
+        self.violations.iter().filter(|found| found.kind == kind).map(|found| found.amount).sum()
+    }
+}
+
+/// Checks everything.
+#[must_use]
+pub fn check(history: &History) -> Findings {
+    let mut findings = Findings::default();
+    for (client, calls) in history.clients.iter().enumerate() {
+        let mut visitor = Visitor { client, session: None, findings: &mut findings };
+        for call in calls {
+            visitor.follow(call, history);
+        }
+    }
+    findings
+}
+
+/// What one client may expect.
+struct Visitor<'f> {
+    client: usize,
+    session: Option<Session>,
+    findings: &'f mut Findings,
+}
+
+/// What is known of a session through all its logins.
+#[derive(Default)]
+struct Session {
+    counter: Counter,
+    registers: [Register; KEYS],
+    /// The first reading of the counter at the end.
+    last: Option<u64>,
+}
+
+#[derive(Default)]
+struct Counter {
+    acknowledged: u64,
+    unknown: u64,
+    /// The highest value that the client was told.
+    seen: u64,
+}
+
+#[derive(Default)]
+struct Register {
+    current: Option<u64>,
+    /// Written with unknown outcome and not seen since.
+    unknown: BTreeSet<u64>,
+    /// What was there before.
+    overwritten: BTreeSet<u64>,
+}
+
+impl Visitor<'_> {
+    fn follow(&mut self, call: &Call, history: &History) {
+        if let Outcome::Done { ack: Some((got, asked)), .. } = &call.outcome
+            && got < asked
+        {
+            self.findings.acknowledged_short += 1;
+        }
+        match &call.outcome {
+            Outcome::Done { value, .. } => self.done(call, *value),
+            Outcome::NoSession => self.no_session(call),
+            Outcome::Refused { .. } => {
+                self.report(Kind::Error, 1, call, "an answer");
+                self.unknown(call.op);
+            }
+            Outcome::Unknown { .. } => {
+                if history.was_down(call) {
+                    self.findings.failed_in_flight += 1;
+                } else {
+                    let expected = expected_downs(&history.downs, call);
+                    self.report(Kind::Error, 1, call, expected);
+                }
+                self.unknown(call.op);
+            }
+        }
+    }
+
+    fn report(&mut self, kind: Kind, amount: u64, call: &Call, expected: impl Into<String>) {
+        let (client, call, expected) = (self.client, call.clone(), expected.into());
+        self.findings.violations.push(Violation { kind, amount, client, call, expected });
+    }
+
+    fn no_session(&mut self, call: &Call) {
+        // A login makes a session where there is none.
+        let is_expected = match call.op {
+            Op::Ghost => true,
+            Op::Login { .. } => false,
+            Op::Get { .. }
+            | Op::Set { .. }
+            | Op::Incr
+            | Op::Count
+            | Op::FinalCount
+            | Op::Logout => self.session.is_none(),
+        };
+        if call.op != Op::Ghost {
+            self.session = None;
+        }
+        if !is_expected {
+            self.report(Kind::LostSession, 1, call, "a session");
+        }
+    }
+
+    /// A write that may or may not have taken effect.
+    fn unknown(&mut self, op: Op) {
+        match (op, &mut self.session) {
+            (Op::Login { .. } | Op::Logout, session) => *session = None,
+            (Op::Incr, Some(session)) => session.counter.unknown += 1,
+            (Op::Set { key, value }, Some(session)) => {
+                session.registers[key].unknown.insert(value);
+            }
+            (Op::Get { .. } | Op::Count | Op::FinalCount | Op::Ghost, _)
+            | (Op::Incr | Op::Set { .. }, None) => {}
+        }
+    }
+
+    fn done(&mut self, call: &Call, value: Option<u64>) {
+        let is_certain = call.outcome.is_certain();
+        match call.op {
+            Op::Ghost => self.report(Kind::Resurrection, 1, call, "no session"),
+            Op::Login { value } if is_certain => {
+                self.session.get_or_insert_default().registers[0].write(value);
+            }
+            Op::Login { .. } | Op::Logout => self.session = None,
+            Op::Get { .. } | Op::Set { .. } | Op::Incr | Op::Count | Op::FinalCount => {
+                let Some(mut session) = self.session.take() else {
+                    return self.report(Kind::Resurrection, 1, call, "no session");
+                };
+                self.read(&mut session, call, value.unwrap_or_default(), value);
+                self.session = Some(session);
+                if !is_certain {
+                    self.unknown(call.op);
+                }
+            }
+        }
+    }
+
+    /// Holds an answer against what is known of the session.
+    fn read(&mut self, session: &mut Session, call: &Call, number: u64, value: Option<u64>) {
+        let counter = &mut session.counter;
+        match call.op {
+            Op::Get { key } => {
+                if let Err((kind, expected)) = session.registers[key].read(value) {
+                    self.report(kind, 1, call, expected);
+                }
+            }
+            Op::Set { key, value } => {
+                if call.outcome.is_certain() {
+                    session.registers[key].write(value);
+                }
+            }
+            Op::Incr => {
+                let (least, most) = (counter.least() + 1, counter.most() + 1);
+                self.compare(call, Kind::Stale, number, least, most);
+                if call.outcome.is_certain() {
+                    counter.acknowledged += 1;
+                    counter.seen = counter.seen.max(number.min(most));
+                }
+            }
+            Op::Count => {
+                self.compare(call, Kind::Stale, number, counter.least(), counter.most());
+                counter.seen = counter.seen.max(number.min(counter.most()));
+            }
+            Op::FinalCount => {
+                self.compare(call, Kind::LostIncrements, number, counter.least(), counter.most());
+                let first = *session.last.get_or_insert(number);
+                if first != number {
+                    self.report(Kind::Disagreement, 1, call, format!("{first} as before"));
+                }
+            }
+            Op::Login { .. } | Op::Logout | Op::Ghost => {}
+        }
+    }
+
+    fn compare(&mut self, call: &Call, below: Kind, number: u64, least: u64, most: u64) {
+        let expected = format!("{least} to {most}");
+        if number < least {
+            self.report(below, least - number, call, expected);
+        } else if number > most {
+            self.report(Kind::Phantom, number - most, call, expected);
+        }
+    }
+}
+
+impl Counter {
+    fn least(&self) -> u64 {
+        self.acknowledged.max(self.seen)
+    }
+
+    fn most(&self) -> u64 {
+        self.acknowledged + self.unknown
+    }
+}
+
+impl Register {
+    fn write(&mut self, value: u64) {
+        self.overwritten.extend(self.current.replace(value));
+    }
+
+    fn read(&mut self, value: Option<u64>) -> Result<(), (Kind, String)> {
+        if value == self.current {
+            return Ok(());
+        }
+        let expected = format!("{:?} or one of {:?}", self.current, self.unknown);
+        match value {
+            Some(value) if self.unknown.remove(&value) => {
+                self.write(value);
+                Ok(())
+            }
+            Some(value) if !self.overwritten.contains(&value) => Err((Kind::Phantom, expected)),
+            Some(_) | None => Err((Kind::Stale, expected)),
+        }
+    }
+}
+
+fn expected_downs(downs: &[Down], call: &Call) -> String {
+    let down = downs.iter().filter(|down| down.node == call.node);
+    let times: Vec<String> = down
+        .map(|down| format!("{} to {} ms", down.from.as_millis(), down.until.as_millis()))
+        .collect();
+    if times.is_empty() {
+        return format!("an answer: {} was never down", name(call.node));
+    }
+    format!("an answer: {} was down only from {}", name(call.node), times.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const FULL: Option<(u32, u32)> = Some((1, 1));
+
+    /// Calls one after another, a millisecond each, on node 0.
+    fn history(calls: Vec<(Op, Outcome)>) -> History {
+        let at = Duration::from_millis;
+        let calls = (0..).zip(calls).map(|(index, (op, outcome))| Call {
+            op,
+            node: 0,
+            invoked: at(index),
+            answered: at(index + 1),
+            outcome,
+        });
+        History { clients: vec![calls.collect()], ..History::default() }
+    }
+
+    fn found(calls: Vec<(Op, Outcome)>) -> Vec<(Kind, u64)> {
+        let findings = check(&history(calls));
+        findings.violations.iter().map(|found| (found.kind, found.amount)).collect()
+    }
+
+    fn wrote() -> Outcome {
+        Outcome::Done { value: None, ack: FULL }
+    }
+
+    fn added(value: u64) -> Outcome {
+        Outcome::Done { value: Some(value), ack: FULL }
+    }
+
+    fn told(value: impl Into<Option<u64>>) -> Outcome {
+        Outcome::Done { value: value.into(), ack: None }
+    }
+
+    fn unknown() -> Outcome {
+        Outcome::Unknown { why: "closed".to_owned() }
+    }
+
+    const LOGIN: Op = Op::Login { value: 1 };
+    const GET: Op = Op::Get { key: 0 };
+
+    fn set(value: u64) -> Op {
+        Op::Set { key: 0, value }
+    }
+
+    #[test]
+    fn an_ordinary_visit_is_in_order() {
+        let calls = vec![
+            (LOGIN, wrote()),
+            (GET, told(1)),
+            (Op::Get { key: 1 }, told(None)),
+            (set(2), wrote()),
+            (GET, told(2)),
+            (Op::Incr, added(1)),
+            (Op::Login { value: 3 }, wrote()),
+            (Op::Ghost, Outcome::NoSession),
+            (GET, told(3)),
+            (Op::Incr, added(2)),
+            (Op::Count, told(2)),
+            (Op::FinalCount, told(2)),
+            (Op::FinalCount, told(2)),
+            (Op::Logout, wrote()),
+            (Op::Ghost, Outcome::NoSession),
+            (Op::Login { value: 4 }, wrote()),
+            (Op::Count, told(0)),
+        ];
+        assert_eq!(check(&history(calls)), Findings::default());
+    }
+
+    #[test]
+    fn a_register_that_goes_back_is_stale() {
+        let go_back = |value: Option<u64>| {
+            found(vec![(LOGIN, wrote()), (set(2), wrote()), (GET, told(value))])
+        };
+        assert_eq!(go_back(Some(1)), [(Kind::Stale, 1)]);
+        assert_eq!(go_back(None), [(Kind::Stale, 1)]);
+        assert_eq!(go_back(Some(9)), [(Kind::Phantom, 1)]);
+    }
+
+    #[test]
+    fn a_counter_that_goes_back_is_stale() {
+        let two = vec![(LOGIN, wrote()), (Op::Incr, added(1)), (Op::Incr, added(2))];
+        let then = |op, outcome| found([two.clone(), vec![(op, outcome)]].concat());
+        assert_eq!(then(Op::Count, told(1)), [(Kind::Stale, 1)]);
+        assert_eq!(then(Op::Incr, added(2)), [(Kind::Stale, 1)]);
+        assert_eq!(then(Op::Count, told(3)), [(Kind::Phantom, 1)]);
+        assert_eq!(then(Op::Incr, added(4)), [(Kind::Phantom, 1)]);
+    }
+
+    #[test]
+    fn additions_that_are_missing_at_the_end_are_lost() {
+        let mut calls = vec![(LOGIN, wrote())];
+        calls.extend((1..=5).map(|value| (Op::Incr, added(value))));
+        calls.extend([(Op::FinalCount, told(2)), (Op::FinalCount, told(5))]);
+        assert_eq!(found(calls), [(Kind::LostIncrements, 3), (Kind::Disagreement, 1)]);
+    }
+
+    #[test]
+    fn an_unknown_addition_may_count_or_not_and_once_seen_it_stays() {
+        for end in [1, 2] {
+            let mut history = history(vec![
+                (LOGIN, wrote()),
+                (Op::Incr, added(1)),
+                (Op::Incr, unknown()),
+                (Op::FinalCount, told(end)),
+            ]);
+            let (from, until) = (Duration::ZERO, Duration::from_secs(1));
+            history.downs.push(Down { node: 0, from, until });
+            let findings = check(&history);
+            assert_eq!((findings.violations.as_slice(), findings.failed_in_flight), (&[][..], 1));
+        }
+        let seen_then_gone = vec![
+            (LOGIN, wrote()),
+            (Op::Incr, unknown()),
+            (Op::Count, told(1)),
+            (Op::Count, told(0)),
+        ];
+        assert_eq!(found(seen_then_gone), [(Kind::Error, 1), (Kind::Stale, 1)]);
+    }
+
+    #[test]
+    fn an_unknown_write_may_be_read_or_not_and_once_seen_it_stays() {
+        let begin = vec![(LOGIN, wrote()), (set(2), unknown())];
+        let read = |values: &[u64]| {
+            let reads = values.iter().map(|value| (GET, told(*value))).collect();
+            found([begin.clone(), reads].concat()).split_off(1)
+        };
+        assert_eq!(read(&[1, 1, 2, 2]), []);
+        assert_eq!(read(&[2, 1]), [(Kind::Stale, 1)]);
+    }
+
+    #[test]
+    fn a_write_that_nobody_acknowledged_may_be_lost_and_is_counted() {
+        let short = Outcome::Done { value: Some(1), ack: Some((0, 1)) };
+        let findings =
+            check(&history(vec![(LOGIN, wrote()), (Op::Incr, short), (Op::FinalCount, told(0))]));
+        assert_eq!((findings.violations.as_slice(), findings.acknowledged_short), (&[][..], 1));
+    }
+
+    #[test]
+    fn a_session_that_is_gone_without_a_logout_is_lost() {
+        let lost = found(vec![(LOGIN, wrote()), (Op::Count, Outcome::NoSession)]);
+        assert_eq!(lost, [(Kind::LostSession, 1)]);
+    }
+
+    #[test]
+    fn after_an_unknown_logout_or_login_nothing_is_expected_of_the_session() {
+        for op in [Op::Logout, Op::Login { value: 2 }] {
+            let calls = vec![(LOGIN, wrote()), (op, unknown()), (Op::Login { value: 3 }, wrote())];
+            let then = vec![(Op::Count, told(0)), (GET, told(3))];
+            assert_eq!(found([calls, then].concat()), [(Kind::Error, 1)]);
+        }
+    }
+
+    #[test]
+    fn an_ended_session_that_is_served_is_a_resurrection() {
+        let calls = vec![(LOGIN, wrote()), (Op::Logout, wrote()), (Op::Ghost, told(0))];
+        assert_eq!(found(calls), [(Kind::Resurrection, 1)]);
+        let calls = vec![(LOGIN, wrote()), (Op::Logout, wrote()), (Op::Incr, added(1))];
+        assert_eq!(found(calls), [(Kind::Resurrection, 1)]);
+    }
+
+    #[test]
+    fn a_failure_is_an_error_unless_the_node_was_down() {
+        let refused = Outcome::Refused { status: 503, why: String::new() };
+        assert_eq!(found(vec![(LOGIN, wrote()), (GET, refused)]), [(Kind::Error, 1)]);
+        let mut history = history(vec![(LOGIN, wrote()), (GET, unknown())]);
+        let at = Duration::from_millis;
+        let mut with_down = |node, from, until| {
+            history.downs = vec![Down { node, from: at(from), until: at(until) }];
+            check(&history).violations.len()
+        };
+        assert_eq!(with_down(0, 0, 10), 0);
+        assert_eq!(with_down(1, 0, 10), 1);
+        assert_eq!(with_down(0, 5, 10), 1);
+    }
+}

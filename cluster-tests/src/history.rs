@@ -1,0 +1,128 @@
+//! What was asked for and what came of it: every call of every client, in the order of each, and
+//! when nodes were down. Read afterwards by `check`.
+
+use std::time::Duration;
+
+/// Registers that a client writes in its session.
+pub const KEYS: usize = 4;
+
+/// What a client asks for. Every value is written once in a history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Op {
+    /// Begins a session, or gives it a fresh id; writes `value` into the first register.
+    Login {
+        /// What is written.
+        value: u64,
+    },
+    /// Reads a register.
+    Get {
+        /// Which.
+        key: usize,
+    },
+    /// Writes a register.
+    Set {
+        /// Which.
+        key: usize,
+        /// What is written.
+        value: u64,
+    },
+    /// Adds 1 to the counter and reads it.
+    Incr,
+    /// Reads the counter.
+    Count,
+    /// Reads the counter when everything is over and every node has everything.
+    FinalCount,
+    /// Ends the session.
+    Logout,
+    /// Reads the counter with the cookies of a session that has ended for certain.
+    Ghost,
+}
+
+/// What came of a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was done, with this value: of a register, `None` if it is not set, or of the counter.
+    Done {
+        /// What was read.
+        value: Option<u64>,
+        /// Copies that acknowledged the write, and those that were asked; `None` for a read.
+        ack: Option<(u32, u32)>,
+    },
+    /// There is no session (401).
+    NoSession,
+    /// Another answer. A write may have taken effect.
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// The answer.
+        why: String,
+    },
+    /// No answer. A write may have taken effect.
+    Unknown {
+        /// What happened to the connection.
+        why: String,
+    },
+}
+
+impl Outcome {
+    /// True if it was done, and every copy that was asked has acknowledged it.
+    #[must_use]
+    pub fn is_certain(&self) -> bool {
+        match self {
+            Self::Done { ack, .. } => ack.is_none_or(|(got, asked)| got == asked),
+            Self::NoSession | Self::Refused { .. } | Self::Unknown { .. } => false,
+        }
+    }
+}
+
+/// One call. Times are since the beginning of the history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// What was asked for.
+    pub op: Op,
+    /// The node that was asked.
+    pub node: usize,
+    /// When it was sent.
+    pub invoked: Duration,
+    /// When it was answered, or given up.
+    pub answered: Duration,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// A time in which a node did not run, a little longer rather than shorter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Down {
+    /// Which node.
+    pub node: usize,
+    /// Just before it was killed.
+    pub from: Duration,
+    /// Just after it served again.
+    pub until: Duration,
+}
+
+/// Everything that happened.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct History {
+    /// The calls of each client, one after another.
+    pub clients: Vec<Vec<Call>>,
+    /// When nodes were down.
+    pub downs: Vec<Down>,
+    /// Requests that a stopped node did not see and another one was asked for.
+    pub tried_elsewhere: u64,
+}
+
+impl History {
+    /// All calls, those of one client after those of another.
+    pub fn calls(&self) -> impl Iterator<Item = &Call> {
+        self.clients.iter().flatten()
+    }
+
+    /// Whether the node that was asked was down during some of a call.
+    #[must_use]
+    pub fn was_down(&self, call: &Call) -> bool {
+        self.downs.iter().any(|down| {
+            down.node == call.node && down.from <= call.answered && call.invoked <= down.until
+        })
+    }
+}
