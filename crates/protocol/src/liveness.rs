@@ -302,7 +302,8 @@ mod tests {
     fn bound_offset_age() {
         let mut liveness = Liveness::new(Inc(2));
         liveness.handle_up(&"p".into(), Inc(1), Time(9_000));
-        let beat = Heartbeat { sent: Time(9_000 + OFFSET_MS_MAX + 1), echo: Some((Time(9_000), 0)) };
+        let beat =
+            Heartbeat { sent: Time(9_000 + OFFSET_MS_MAX + 1), echo: Some((Time(9_000), 0)) };
         liveness.handle_heartbeat(&"p".into(), beat, Time(9_000));
         liveness.handle_tick(Time(9_000 + OFFSET_AGE_MS_MAX));
         assert!(liveness.has_clock_fault());

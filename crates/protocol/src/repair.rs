@@ -139,11 +139,12 @@ impl Round {
             self.needs.insert(*requests, keys.clone());
             return Some(Step::Need(*requests, keys));
         }
-        if self.listing.len() < LISTS_IN_FLIGHT_MAX && self.wants.len() < LIST_KEYS_MAX {
-            if let Some((slot, after)) = self.todo.pop_front() {
-                self.listing.insert((slot, after));
-                return Some(Step::Compare(slot, after));
-            }
+        if self.listing.len() < LISTS_IN_FLIGHT_MAX
+            && self.wants.len() < LIST_KEYS_MAX
+            && let Some((slot, after)) = self.todo.pop_front()
+        {
+            self.listing.insert((slot, after));
+            return Some(Step::Compare(slot, after));
         }
         let complete = self.listing.is_empty() && self.wants.is_empty() && self.needs.is_empty();
         (complete && self.todo.is_empty()).then_some(Step::Complete)

@@ -178,10 +178,10 @@ impl Store {
     /// Puts a living session in the place of a tombstone, which no rule allows.
     #[cfg(feature = "mutants")]
     pub(crate) fn replace(&mut self, delta: Delta, now: Time) {
-        if let (Some(index), Body::Change(change)) = (self.index(delta.key.slot()), delta.body) {
-            if let Some(session) = change.into_session() {
-                self.put(index, delta.key, State::Alive(Box::new(session)), now);
-            }
+        if let (Some(index), Body::Change(change)) = (self.index(delta.key.slot()), delta.body)
+            && let Some(session) = change.into_session()
+        {
+            self.put(index, delta.key, State::Alive(Box::new(session)), now);
         }
     }
 

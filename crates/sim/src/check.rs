@@ -1,8 +1,8 @@
 //! What must hold: for every answer, every second, after the load, and at the end.
 
 use protocol::limits::{FORWARDS_MAX, LOADS_MAX, REPAIR_INTERVAL_MS, WAITERS_MAX};
-use protocol::{Opened, Outcome};
-use session::{Content, Session, SessionKey, Stamp, State, Time, Version};
+use protocol::{Envelope, Message, Opened, Outcome, Refusal};
+use session::{Body, Content, Session, SessionKey, Stamp, State, Time, Version};
 
 use crate::client::{COUNTER, Purpose, Request, Stage, name};
 use crate::fault::FaultKind;
@@ -12,7 +12,11 @@ use crate::world::{Violation, World};
 impl World {
     /// Hosts whose copy covers `version` and is far from expiry, with the number of their process
     /// and the time at which that copy expires if nobody uses it.
-    pub(crate) fn holders_of(&mut self, key: SessionKey, version: &Version) -> Vec<(usize, u64, Time)> {
+    pub(crate) fn holders_of(
+        &mut self,
+        key: SessionKey,
+        version: &Version,
+    ) -> Vec<(usize, u64, Time)> {
         let mut holders = Vec::new();
         for host in 0..self.hosts.len() {
             let later = self.hosts[host].now(self.now_us).plus(1_500);
@@ -93,15 +97,15 @@ impl World {
         let Some(record) = self.oracle.records.get(&key) else {
             return Err(self.violation("I-PHANTOM", format!("{} was never created", at())));
         };
-        if inc.is_some_and(|inc| record.ended_at.contains(&inc)) {
+        if inc.is_some_and(|inc| record.ended_at.contains_key(&inc)) {
             return Err(self.violation("I-TERM", format!("{} is served after its end", at())));
         }
         for (_, content) in session.present() {
-            if let Content::Register(value) = content {
-                if !record.values.contains(value) {
-                    let detail = format!("{} has a value that nobody wrote", at());
-                    return Err(self.violation("I-PHANTOM", detail));
-                }
+            if let Content::Register(value) = content
+                && !record.values.contains(value)
+            {
+                let detail = format!("{} has a value that nobody wrote", at());
+                return Err(self.violation("I-PHANTOM", detail));
             }
         }
         Ok(())
@@ -162,7 +166,9 @@ impl World {
                     return Err(self.violation("L-SERVE", detail));
                 }
                 if request.crashes == self.oracle.crashes {
-                    self.check_ack(key, &acked.version, ends && acked.version.is_empty(), got)?;
+                    let end = ends && acked.version.is_empty();
+                    let since = if end { 0 } else { request.began_us };
+                    self.check_ack(key, &acked.version, since, got)?;
                 }
                 if got > 0 {
                     self.note_acked(key, &acked.version, got);
@@ -181,24 +187,34 @@ impl World {
         Ok(())
     }
 
-    /// I-ACK: as many copies have it as the client is told.
+    /// I-ACK: as many copies have it as the client is told. A tombstone counts if it came after
+    /// the request, at `since`: an older one would have refused the write (rule T5).
     fn check_ack(
         &mut self,
         key: SessionKey,
         version: &Version,
-        end: bool,
+        since_us: u64,
         got: usize,
     ) -> Result<(), Violation> {
+        let record = self.oracle.records.get(&key);
+        let ended_since = |host: usize| {
+            let inc = self.hosts[host].process.as_ref().map(|process| process.inc);
+            let at = record.zip(inc).and_then(|(record, inc)| record.ended_at.get(&inc));
+            at.is_none_or(|at| *at >= since_us)
+        };
         let has = |host: &usize| match self.held(*host, key) {
-            Some(State::Ended(_)) => true,
-            Some(State::Alive(copy)) => !end && copy.version.covers_all(version),
+            Some(State::Ended(_)) => ended_since(*host),
+            Some(State::Alive(copy)) => since_us > 0 && copy.version.covers_all(version),
             None => false,
         };
         let holders = (0..self.hosts.len()).filter(has).count();
         let now = self.hosts[0].now(self.now_us);
-        let over = self.oracle.records.get(&key).and_then(|r| r.core.as_ref()).is_none_or(|core| {
-            now.plus(5_000) > core.hard_deadline || core.idle_ms < 60_000
-        });
+        let over = self
+            .oracle
+            .records
+            .get(&key)
+            .and_then(|r| r.core.as_ref())
+            .is_none_or(|core| now.plus(5_000) > core.hard_deadline || core.idle_ms < 60_000);
         if got > 0 && holders < got + 1 && !over {
             let detail = format!("{key:?}: {got} others were reported, {holders} hosts have it");
             return Err(self.violation("I-ACK", detail));
@@ -224,6 +240,35 @@ impl World {
             !(version.covers_all(&old.version) && old.got <= got && old.crashed == 0)
         });
         record.acked.push(AckedWrite { version: version.clone(), got, crashed });
+    }
+
+    // --- every batch ---
+
+    /// The sessions that a batch brings alive although they have ended at its receiver.
+    pub(crate) fn ended_in(&self, host: usize, envelope: &Envelope) -> Vec<SessionKey> {
+        let Message::Deltas(batch) = &envelope.message else { return Vec::new() };
+        let brought = batch.deltas.iter().filter(|d| matches!(d.body, Body::Change(_)));
+        let keys = brought.map(|delta| delta.key);
+        keys.filter(|key| matches!(self.held(host, *key), Some(State::Ended(_)))).collect()
+    }
+
+    /// T5: whoever ships a session that has ended is told so.
+    pub(crate) fn check_push_back(
+        &mut self,
+        host: usize,
+        envelope: &Envelope,
+    ) -> Result<(), Violation> {
+        let Message::Ack { refused, .. } = &envelope.message else { return Ok(()) };
+        for key in std::mem::take(&mut self.ended_before) {
+            let told = refused
+                .iter()
+                .any(|(refused, why)| *refused == key && !matches!(why, Refusal::Need(_)));
+            if !told {
+                let detail = format!("n{} takes a write to {key:?}, which has ended", host + 1);
+                return Err(self.violation("T5", detail));
+            }
+        }
+        Ok(())
     }
 
     // --- every second ---
@@ -389,7 +434,10 @@ impl World {
         // Expiry is decided by each host's clock, so that copies that are going to expire differ
         // for a moment.
         if self.oracle.loud > 0 && !self.kinds.contains(&FaultKind::ShortLives) {
-            let detail = format!("{} messages in twelve idle seconds, {}", self.oracle.loud, self.oracle.last_loud);
+            let detail = format!(
+                "{} messages in twelve idle seconds, {}",
+                self.oracle.loud, self.oracle.last_loud
+            );
             return Err(self.violation("L-QUIET", detail));
         }
         Ok(())
@@ -433,15 +481,16 @@ impl World {
             }
             let Some(record) = self.oracle.records.get(&key) else { continue };
             let copy = self.living(0, key);
-            if let (Some((got, crashed)), Some(_)) = (record.end_acked, copy) {
-                if crashed <= got {
-                    let detail = format!("{key:?} lives after its end was acknowledged");
-                    return Err(self.violation("I-NORES", detail));
-                }
+            if let (Some((got, crashed)), Some(_)) = (record.end_acked, copy)
+                && crashed <= got
+            {
+                let detail = format!("{key:?} lives after its end was acknowledged");
+                return Err(self.violation("I-NORES", detail));
             }
-            let short = record.core.as_ref().is_none_or(|core| {
-                core.idle_ms < 60_000 || now.plus(5_000) > core.hard_deadline
-            });
+            let short = record
+                .core
+                .as_ref()
+                .is_none_or(|core| core.idle_ms < 60_000 || now.plus(5_000) > core.hard_deadline);
             let ended = matches!(self.held(0, key), Some(State::Ended(_)));
             if short || ended || record.lost {
                 continue;

@@ -178,12 +178,7 @@ impl World {
         process.node.open(Ticket(id), key, token, now.plus(DEADLINE_MS), now);
     }
 
-    pub(crate) fn opened(
-        &mut self,
-        host: usize,
-        id: u64,
-        opened: Opened,
-    ) -> Result<(), Violation> {
+    pub(crate) fn opened(&mut self, host: usize, id: u64, opened: Opened) -> Result<(), Violation> {
         self.check_opened(host, id, &opened)?;
         self.trace(|_| format!("request {id} at n{}: {}", host + 1, describe(&opened)));
         let Some(request) = self.requests.get_mut(&id) else { return Ok(()) };
@@ -325,10 +320,9 @@ impl World {
             // Somebody else ended the old session: the new one stands.
             (Stage::Ending, Outcome::Done(_) | Outcome::Gone) => self.logged_in(id, &request),
             (Stage::Creating, Outcome::Gone)
-            | (
-                _,
-                Outcome::Refused(_) | Outcome::Full | Outcome::Unavailable | Outcome::Unknown,
-            ) => self.done(id),
+            | (_, Outcome::Refused(_) | Outcome::Full | Outcome::Unavailable | Outcome::Unknown) => {
+                self.done(id);
+            }
         }
         Ok(())
     }
@@ -367,18 +361,18 @@ impl World {
     // --- ends of requests ---
 
     fn done(&mut self, id: u64) {
-        if let Some(request) = self.requests.remove(&id) {
-            if !request.abandoned {
-                self.browsers[request.browser].waiting -= 1;
-            }
+        if let Some(request) = self.requests.remove(&id)
+            && !request.abandoned
+        {
+            self.browsers[request.browser].waiting -= 1;
         }
     }
 
     pub(crate) fn give_up(&mut self, id: u64) {
-        if let Some(request) = self.requests.get_mut(&id) {
-            if !std::mem::replace(&mut request.abandoned, true) {
-                self.browsers[request.browser].waiting -= 1;
-            }
+        if let Some(request) = self.requests.get_mut(&id)
+            && !std::mem::replace(&mut request.abandoned, true)
+        {
+            self.browsers[request.browser].waiting -= 1;
         }
     }
 
@@ -409,7 +403,9 @@ fn copy_edits(session: &Session) -> Vec<Edit> {
             Content::Absent => Vec::new(),
             Content::Register(value) => vec![Edit::Set(name.clone(), value.clone())],
             Content::Counter(counter) => vec![Edit::Add(name.clone(), counter.value())],
-            Content::Set(set) => set.iter().map(|e| Edit::Insert(name.clone(), e.clone())).collect(),
+            Content::Set(set) => {
+                set.iter().map(|e| Edit::Insert(name.clone(), e.clone())).collect()
+            }
         })
         .collect()
 }

@@ -152,23 +152,19 @@ fn length_ms(rng: &mut Rng) -> u64 {
 
 fn strike(rng: &mut Rng, kind: FaultKind, nodes: usize) -> (Strike, Strike) {
     let host = rng.usize(0..nodes);
-    match kind {
-        FaultKind::Crash => (Strike::Crash(host, rng.bool()), Strike::Start(host)),
-        FaultKind::Pause => (Strike::Pause(host), Strike::Resume(host)),
-        FaultKind::OneWay => {
-            let other = (host + rng.usize(1..nodes)) % nodes;
-            (Strike::Cut(vec![(host, other)]), Strike::Heal(vec![(host, other)]))
-        }
-        _ => {
-            let side = rng.usize(1..nodes.max(2));
-            let cut: Vec<(usize, usize)> = (0..nodes)
-                .flat_map(|a| (0..nodes).map(move |b| (a, b)))
-                .filter(|(a, b)| {
-                    let inside = |h: usize| (h + nodes - host) % nodes < side;
-                    inside(*a) != inside(*b)
-                })
-                .collect();
-            (Strike::Cut(cut.clone()), Strike::Heal(cut))
-        }
+    if kind == FaultKind::Crash {
+        return (Strike::Crash(host, rng.bool()), Strike::Start(host));
     }
+    if kind == FaultKind::Pause {
+        return (Strike::Pause(host), Strike::Resume(host));
+    }
+    let cut: Vec<(usize, usize)> = if kind == FaultKind::OneWay {
+        vec![(host, (host + rng.usize(1..nodes)) % nodes)]
+    } else {
+        let side = rng.usize(1..nodes);
+        let inside = |h: usize| (h + nodes - host) % nodes < side;
+        let ways = (0..nodes).flat_map(|a| (0..nodes).map(move |b| (a, b)));
+        ways.filter(|(a, b)| inside(*a) != inside(*b)).collect()
+    };
+    (Strike::Cut(cut.clone()), Strike::Heal(cut))
 }

@@ -40,8 +40,8 @@ pub(crate) struct Record {
     pub(crate) acked: Vec<AckedWrite>,
     /// Of an acknowledged end: copies beside the first, and processes that held it and died.
     pub(crate) end_acked: Option<(usize, usize)>,
-    /// Processes that have held its tombstone.
-    pub(crate) ended_at: BTreeSet<Inc>,
+    /// Processes that have held its tombstone, and since when, in microseconds.
+    pub(crate) ended_at: BTreeMap<Inc, u64>,
     /// Values that some request tried to write.
     pub(crate) values: BTreeSet<Value>,
     /// Elements that some request tried to remove, and what it had seen.
@@ -128,8 +128,10 @@ impl Oracle {
     }
 
     pub(crate) fn noise(&mut self, _lane: Lane, message: &Message) {
-        if !matches!(message, Message::Root { .. } | Message::Same { .. } | Message::Compared { .. })
-        {
+        if !matches!(
+            message,
+            Message::Root { .. } | Message::Same { .. } | Message::Compared { .. }
+        ) {
             self.loud += 1;
             if self.listening {
                 self.last_loud = format!("{message:?}");
@@ -190,7 +192,9 @@ impl World {
         match state {
             None => self.observe_purge(host, key, before.as_ref(), now),
             Some(State::Ended(tombstone)) => {
-                self.oracle.records.entry(key).or_default().ended_at.insert(inc);
+                let now_us = self.now_us;
+                let record = self.oracle.records.entry(key).or_default();
+                record.ended_at.entry(inc).or_insert(now_us);
                 let seen = Seen {
                     version: Version::new(),
                     last_access: Time(0),
@@ -240,7 +244,7 @@ impl World {
             Err(world.violation(rule, format!("{key:?} at n{} {what}", host + 1)))
         };
         let record = self.oracle.records.entry(key).or_default();
-        if record.ended_at.contains(&inc) {
+        if record.ended_at.contains_key(&inc) {
             return wrong(self, "I-TERM", "lives again");
         }
         if now > session.core.hard_deadline {
@@ -354,15 +358,15 @@ impl World {
     fn crash_of_holder(&mut self, host: usize, key: SessionKey) -> Result<(), Violation> {
         let true_now = Time(crate::host::BEGIN_MS + self.now_us / 1_000);
         let holds = |h: usize, version: &Version| {
-            self.oracle.seen[h].get(&key).is_some_and(|seen| {
-                seen.ended.is_some() || seen.version.covers_all(version)
-            }) && self.hosts[h].process.is_some()
+            self.oracle.seen[h]
+                .get(&key)
+                .is_some_and(|seen| seen.ended.is_some() || seen.version.covers_all(version))
+                && self.hosts[h].process.is_some()
         };
         // Nobody acknowledges a touch, so a short idle time may be over for all but one.
         let core = self.oracle.records.get(&key).and_then(|record| record.core.as_ref());
-        let over = core.is_none_or(|core| {
-            core.idle_ms < 60_000 || true_now.plus(5_000) > core.hard_deadline
-        });
+        let over = core
+            .is_none_or(|core| core.idle_ms < 60_000 || true_now.plus(5_000) > core.hard_deadline);
         let Some(record) = self.oracle.records.get(&key) else { return Ok(()) };
         let mut crashed = Vec::new();
         let mut lost = Vec::new();

@@ -8,7 +8,7 @@ use fastrand::Rng;
 use protocol::limits::{OUTBOX_SESSIONS_MAX, TICK_MS};
 use protocol::wire::Frame;
 use protocol::{Envelope, Event, Heartbeat, Lane, LivenessEvent, Ticket, Transmit};
-use session::Inc;
+use session::{Inc, SessionKey};
 
 use crate::client::{Browser, Request};
 use crate::fault::{FaultKind, Strike, schedule};
@@ -105,6 +105,8 @@ pub struct World {
     /// When the last fault ended, in microseconds.
     pub(crate) calm_since_us: u64,
     encode_messages: bool,
+    /// Sessions of the batch that is being handled that had ended at its receiver before.
+    pub(crate) ended_before: Vec<SessionKey>,
 }
 
 /// What is due.
@@ -159,6 +161,7 @@ impl World {
             phase: Phase::Storm,
             calm_since_us: 0,
             encode_messages,
+            ended_before: Vec::new(),
         };
         world.begin();
         world
@@ -428,6 +431,7 @@ impl World {
         match arrival {
             Arrival::Message(from, envelope) => {
                 self.trace(|_| format!("n{} ← {from:?} {:?}", host + 1, envelope.message));
+                self.ended_before = self.ended_in(host, &envelope);
                 let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
                 process.node.handle_message(from, *envelope, now);
             }
@@ -461,7 +465,7 @@ impl World {
                 LivenessEvent::Send(name, beat) => {
                     let inc = process.inc;
                     if let Some(to) = self.hosts.iter().position(|h| h.name == name) {
-                        self.transmit(host, to, Arrival::Heartbeat(host, inc, beat));
+                        self.transmit(host, to, &Arrival::Heartbeat(host, inc, beat));
                     }
                 }
                 LivenessEvent::Reachable(_, inc) => process.node.handle_reachable(inc, true, now),
@@ -510,6 +514,7 @@ impl World {
     fn route(&mut self, host: usize, transmit: Transmit) -> Result<(), Violation> {
         let Transmit { to, lane, mut envelope } = transmit;
         self.count(lane, &envelope);
+        self.check_push_back(host, &envelope)?;
         let is_target = |h: &Host| h.process.as_ref().is_some_and(|p| p.inc == to);
         let Some(target) = self.hosts.iter().position(is_target) else { return Ok(()) };
         if self.encode_messages {
@@ -523,7 +528,7 @@ impl World {
             }
         }
         let from = envelope.from;
-        self.transmit(host, target, Arrival::Message(from, Box::new(envelope)));
+        self.transmit(host, target, &Arrival::Message(from, Box::new(envelope)));
         Ok(())
     }
 
@@ -536,7 +541,7 @@ impl World {
         self.oracle.noise(lane, &envelope.message);
     }
 
-    fn transmit(&mut self, from: usize, to: usize, arrival: Arrival) {
+    fn transmit(&mut self, from: usize, to: usize, arrival: &Arrival) {
         let arrivals = self.network.arrivals(&mut self.rng, from, to, self.now_us);
         for at in arrivals.into_iter().flatten() {
             self.schedule(at, Happening::Arrive(to, arrival.clone()));
@@ -553,13 +558,12 @@ impl World {
     }
 
     /// A violation; with a trace, it carries what led to it.
-    pub(crate) fn violation(&self, rule: &'static str, detail: String) -> Violation {
-        let trace = if self.scenario.trace {
-            format!("\n{}", self.report.trace.join("\n"))
-        } else {
-            String::new()
-        };
-        Violation { rule, detail: format!("{detail}{trace}"), at_ms: self.now_us / 1_000 }
+    pub(crate) fn violation(&self, rule: &'static str, mut detail: String) -> Violation {
+        for line in &self.report.trace {
+            detail.push('\n');
+            detail.push_str(line);
+        }
+        Violation { rule, detail, at_ms: self.now_us / 1_000 }
     }
 }
 

@@ -48,11 +48,9 @@ impl Node {
         if self.may_stamp(commit.key) && !conditional {
             return Some(self.options.inc);
         }
-        let able = |owner: &Inc| {
-            match *owner == self.options.inc {
-                true => self.may_stamp(commit.key),
-                false => self.is_reachable(*owner) && may_ask(*owner),
-            }
+        let able = |owner: &Inc| match *owner == self.options.inc {
+            true => self.may_stamp(commit.key),
+            false => self.is_reachable(*owner) && may_ask(*owner),
         };
         self.placement.owners(commit.key.slot()).find(able)
     }
@@ -86,16 +84,21 @@ impl Node {
         asker: Asker,
         commit: Commit,
         opened: &Opened,
+        deadline: Time,
         now: Time,
     ) {
-        match opened {
-            Opened::Session { .. } if self.may_stamp(commit.key) => {
+        match (opened, asker) {
+            (Opened::Session { .. }, _) if self.may_stamp(commit.key) => {
                 self.execute_here(asker, &commit, now);
             }
-            Opened::Session { .. } | Opened::Unavailable => {
+            // Meanwhile this node lost the right to stamp it: another has it.
+            (Opened::Session { .. }, Asker::Local(ticket)) => {
+                self.start_commit(ticket, commit, deadline, now);
+            }
+            (Opened::Session { .. }, Asker::Peer(..)) | (Opened::Unavailable, _) => {
                 self.answer(asker, Outcome::Unavailable);
             }
-            Opened::Ended(_) | Opened::NotFound => self.answer(asker, Outcome::Gone),
+            (Opened::Ended(_) | Opened::NotFound, _) => self.answer(asker, Outcome::Gone),
         }
     }
 

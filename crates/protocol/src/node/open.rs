@@ -224,7 +224,7 @@ impl Node {
         match load.purpose {
             Purpose::Open(ticket) => self.opened(ticket, opened),
             Purpose::Commit(asker, commit) => {
-                self.resume_commit(asker, *commit, &opened, now);
+                self.resume_commit(asker, *commit, &opened, load.deadline, now);
             }
         }
     }

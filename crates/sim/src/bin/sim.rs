@@ -1,5 +1,11 @@
 //! `cargo x sim`: runs seeds, or repeats one.
 
+#![allow(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "a program, which has a clock"
+)]
+
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -22,15 +28,18 @@ struct Arguments {
     /// Prints everything that happens; for a single seed.
     #[arg(long, requires = "seed")]
     trace: bool,
+    /// Plays this golden story and prints it with what it comes to.
+    #[arg(long, conflicts_with_all = ["seeds", "from", "seed"])]
+    story: Option<std::path::PathBuf>,
+    /// Writes what the story comes to into its file; look at the difference before committing it.
+    #[arg(long, requires = "story")]
+    bless: bool,
     /// Number of nodes, at most seven.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=7))]
     nodes: u8,
     /// Kinds of fault to draw from, separated by commas; all unless given.
     #[arg(long, value_delimiter = ',', value_parser = fault)]
     faults: Option<Vec<FaultKind>>,
-    /// Threads to run seeds on.
-    #[arg(long, default_value_t = 1)]
-    threads: u64,
 }
 
 fn fault(name: &str) -> Result<FaultKind, String> {
@@ -40,9 +49,11 @@ fn fault(name: &str) -> Result<FaultKind, String> {
     })
 }
 
-#[allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "a program, not the simulator")]
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Some(path) = &arguments.story {
+        return tell(path, arguments.bless);
+    }
     let mut scenario = Scenario { nodes: usize::from(arguments.nodes), ..Scenario::default() };
     if let Some(faults) = arguments.faults.clone() {
         scenario.faults = faults;
@@ -65,14 +76,37 @@ fn main() -> ExitCode {
                 violations += 1;
                 let nodes = arguments.nodes;
                 let _ = writeln!(out, "seed {seed}: {violation}");
-                let _ = writeln!(out, "repeat: cargo x sim --seed {seed} --nodes {nodes}{}",
-                    faults_argument(arguments.faults.as_deref()));
+                let _ = writeln!(
+                    out,
+                    "repeat: cargo x sim --seed {seed} --nodes {nodes}{}",
+                    faults_argument(arguments.faults.as_deref())
+                );
             }
         }
     }
     let seconds = begun.elapsed().as_secs_f64();
     println!("seeds {seeds} violations {violations} ticks {ticks} seconds {seconds:.1}");
     if violations == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Plays a story; fails if it does not come to what it tells.
+fn tell(path: &std::path::Path, bless: bool) -> ExitCode {
+    let told = match std::fs::read_to_string(path) {
+        Ok(told) => told,
+        Err(error) => {
+            eprintln!("{}: {error}", path.display());
+            return ExitCode::FAILURE;
+        }
+    };
+    let played = sim::story::play(&told);
+    print!("{played}");
+    if bless {
+        if let Err(error) = std::fs::write(path, &played) {
+            eprintln!("{}: {error}", path.display());
+            return ExitCode::FAILURE;
+        }
+    }
+    if bless || played == told { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn faults_argument(faults: Option<&[FaultKind]>) -> String {
