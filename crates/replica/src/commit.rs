@@ -35,14 +35,20 @@ impl Session {
         let report = self.commit().await?;
         let (key, seen) = {
             let state = self.0.state.lock();
-            let token = state.token().filter(|_| state.working.standing == Standing::Living);
-            (state.working.id.key(), token)
+            (state.working.id.key(), state.token())
         };
-        if seen.is_some()
-            && let Opened::Session { session, .. } = self.0.replica.driver.open(key, seen).await
-        {
-            let limits = &self.0.replica.config.session().limits;
-            self.0.state.lock().working.rebase(*session, limits);
+        if seen.is_some() {
+            match self.0.replica.driver.open(key, seen).await {
+                Opened::Session { session, .. } => {
+                    let limits = &self.0.replica.config.session().limits;
+                    self.0.state.lock().working.rebase(*session, limits);
+                }
+                Opened::Ended(tombstone) => {
+                    self.0.state.lock().working.standing = Standing::Ended(tombstone.reason);
+                }
+                // What is held already will do.
+                Opened::NotFound | Opened::Unavailable => {}
+            }
         }
         Ok(report.unwrap_or_default())
     }
@@ -67,7 +73,7 @@ impl Session {
         let report = match job? {
             Job::Nothing => return Ok(None),
             Job::Touch => {
-                self.touch(key, at, now).await;
+                self.touch(key, at, now);
                 return Ok(None);
             }
             Job::Begin(edits) => self.begin(key, standing, edits, level).await?,
@@ -84,9 +90,9 @@ impl Session {
     }
 
     /// Nobody waits for a touch, and a session that has ended meanwhile needs none.
-    async fn touch(&self, key: SessionKey, at: Version, now: Time) {
+    fn touch(&self, key: SessionKey, at: Version, now: Time) {
         let commit = Commit { key, life: Life::Keep, at, edits: Vec::new(), level: Ack::Local };
-        if let Outcome::Done(_) = self.0.replica.driver.commit(commit).await {
+        if self.0.replica.driver.commit_at_ease(commit) {
             self.0.state.lock().working.copy.last_access = now;
         }
     }

@@ -5,6 +5,7 @@
 //! Encoding, sending and answering happen afterwards, and nothing is awaited under a lock.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -31,6 +32,8 @@ pub(crate) struct Driver {
     pub(crate) meters: Meters,
     /// How many shards have caught up with the others.
     synced: watch::Sender<usize>,
+    /// True once no more requests are taken, so that what there is can be brought to the others.
+    is_closed: AtomicBool,
 }
 
 /// One state machine and the requests that wait for it.
@@ -48,6 +51,8 @@ enum Answer {
 
 /// The answer to a command, or the place where it will arrive.
 enum Pending {
+    /// No more commands are taken.
+    Closed,
     Answered(Answer),
     Waiting(oneshot::Receiver<Answer>),
 }
@@ -83,29 +88,35 @@ impl Driver {
         };
         let shards = (0..SHARDS).map(shard).collect();
         let (meters, synced) = (Meters::default(), watch::Sender::new(0));
-        Self { shards, clock, endpoint, links, meters, synced }
+        let is_closed = AtomicBool::new(false);
+        Self { shards, clock, endpoint, links, meters, synced, is_closed }
     }
 
     // --- commands of the application ---
 
     /// Opens a session for a request that has seen `token`.
     pub(crate) async fn open(&self, key: SessionKey, token: Option<Token>) -> Opened {
-        let answer = self.ask(key, |node, ticket, now| {
+        let pending = self.ask(key, |node, ticket, now| {
             let deadline = now.plus(millis(OPEN_TIMEOUT));
             node.open(ticket, key, token, deadline, now);
         });
-        match answer.answer().await {
-            Some(Answer::Opened(opened)) => opened,
-            Some(Answer::Committed(_)) | None => Opened::Unavailable,
-        }
+        pending.opened().await
     }
 
     /// Executes the edits of one request, or has them executed, when this is called.
     pub(crate) fn commit(&self, commit: Commit) -> impl Future<Output = Outcome> + use<> {
-        let answer = self.ask(commit.key, |node, ticket, now| {
+        let pending = self.ask(commit.key, |node, ticket, now| {
             node.commit(ticket, commit, now.plus(millis(COMMIT_TIMEOUT)), now);
         });
-        async move { outcome_of(answer.answer().await) }
+        async move { pending.outcome().await }
+    }
+
+    /// The same for edits that nobody waits for; true if they are known to have taken effect.
+    pub(crate) fn commit_at_ease(&self, commit: Commit) -> bool {
+        let pending = self.ask(commit.key, |node, ticket, now| {
+            node.commit(ticket, commit, now.plus(millis(COMMIT_TIMEOUT)), now);
+        });
+        matches!(pending, Pending::Answered(Answer::Committed(Outcome::Done(_))))
     }
 
     /// Begins the session under `key`, which was drawn by this node; tells its core as well.
@@ -117,7 +128,7 @@ impl Driver {
         level: Ack,
     ) -> (Option<Core>, Outcome) {
         let mut made = None;
-        let answer = self.ask(key, |node, ticket, now| {
+        let pending = self.ask(key, |node, ticket, now| {
             let created = node.stamp(now);
             let hard_deadline = created.hlc.time().plus(creation.absolute_ms);
             let (idle_ms, user) = (creation.idle_ms, creation.user.clone());
@@ -127,8 +138,7 @@ impl Driver {
             let commit = Commit { key, life: Life::Create(core), at, edits, level };
             node.commit(ticket, commit, now.plus(millis(COMMIT_TIMEOUT)), now);
         });
-        let outcome = outcome_of(answer.answer().await);
-        (made, outcome)
+        (made, pending.outcome().await)
     }
 
     /// True if this node owns the slot of `key`.
@@ -138,6 +148,9 @@ impl Driver {
 
     /// Calls one command; its answer comes at once or is waited for.
     fn ask(&self, key: SessionKey, command: impl FnOnce(&mut Node, Ticket, Time)) -> Pending {
+        if self.is_closed() {
+            return Pending::Closed;
+        }
         let (output, pending) = {
             let mut shard = self.shards[shard_of(key)].lock();
             let now = self.clock.now();
@@ -153,6 +166,15 @@ impl Driver {
         };
         self.dispatch(output);
         pending
+    }
+
+    /// Takes no more commands of the application.
+    pub(crate) fn close(&self) {
+        self.is_closed.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Relaxed)
     }
 
     // --- what arrives ---
@@ -326,11 +348,28 @@ impl Driver {
 }
 
 impl Pending {
-    /// The answer; `None` if this process is being stopped.
-    async fn answer(self) -> Option<Answer> {
-        match self {
+    async fn opened(self) -> Opened {
+        let answer = match self {
+            Self::Closed => None,
             Self::Answered(answer) => Some(answer),
             Self::Waiting(answer) => answer.await.ok(),
+        };
+        match answer {
+            Some(Answer::Opened(opened)) => opened,
+            Some(Answer::Committed(_)) | None => Opened::Unavailable,
+        }
+    }
+
+    async fn outcome(self) -> Outcome {
+        let answer = match self {
+            Self::Closed => return Outcome::Unavailable,
+            Self::Answered(answer) => Some(answer),
+            Self::Waiting(answer) => answer.await.ok(),
+        };
+        match answer {
+            Some(Answer::Committed(outcome)) => outcome,
+            // This process is being stopped, and may have executed it before.
+            Some(Answer::Opened(_)) | None => Outcome::Unknown,
         }
     }
 }
@@ -375,14 +414,6 @@ impl Shard {
 /// The shard that holds the slot of `key`.
 fn shard_of(key: SessionKey) -> usize {
     usize::from(key.slot().number() / (Slot::COUNT / SHARDS))
-}
-
-/// A request that nobody answers, because this process is being stopped, may have taken effect.
-fn outcome_of(answer: Option<Answer>) -> Outcome {
-    match answer {
-        Some(Answer::Committed(outcome)) => outcome,
-        Some(Answer::Opened(_)) | None => Outcome::Unknown,
-    }
 }
 
 pub(crate) fn millis(duration: std::time::Duration) -> u64 {

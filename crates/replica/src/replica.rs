@@ -21,7 +21,7 @@ use crate::limits::{
 use crate::links::{Links, hash_of};
 use crate::rotated::Rotated;
 use crate::session::Session;
-use crate::tasks::Tasks;
+use crate::tasks::{Fatal, Tasks};
 use crate::working::{Standing, Working};
 
 /// This node of the cluster. Clones are the same node; when the last one and the last [`Session`]
@@ -74,15 +74,15 @@ impl Replica {
         let (endpoint, events) = Endpoint::start(endpoint_config(&config, identity, &links))?;
         let driver = Arc::new(Driver::new(&options, links, clock, endpoint));
         let keys = Arc::new(RwLock::new(keys));
-        let (failed, fatal) = watch::channel(None);
-        let tasks = Tasks::start(&driver, events, keys.clone(), key_file, failed);
+        let fatal = Fatal::new();
+        let tasks = Tasks::start(&driver, events, keys.clone(), key_file, &fatal);
         let shared = Shared {
             driver,
             config,
             name,
             keys,
             rotated: Mutex::default(),
-            fatal,
+            fatal: fatal.subscribe(),
             is_draining: AtomicBool::new(false),
             #[cfg(feature = "axum")]
             is_warned: AtomicBool::new(false),
@@ -181,7 +181,8 @@ impl Replica {
         let _ = self.shared.driver.synced().wait_for(|count| *count >= all).await;
     }
 
-    /// Completes if this node cannot go on, with the reason: another process runs under its name.
+    /// Completes if this node cannot go on, with the reason: another process runs under its name,
+    /// or a part of it has failed. End it then.
     pub async fn failed(&self) -> String {
         let mut fatal = self.shared.fatal.clone();
         match fatal.wait_for(Option::is_some).await {
@@ -207,7 +208,7 @@ impl Replica {
         }
     }
 
-    /// Stops this node in good order: waits until all nodes that answer have what was written
+    /// Stops this node in good order: takes no more requests for sessions, waits until all nodes that answer have what was written
     /// here, at most [`FLUSH_TIMEOUT`], then takes its leave.
     ///
     /// # Errors
@@ -215,6 +216,7 @@ impl Replica {
     /// nevertheless.
     pub async fn stop(&self) -> Result<(), StopError> {
         self.shared.is_draining.store(true, Ordering::Relaxed);
+        self.shared.driver.close();
         let flushed = self.flush().await;
         self.shared.driver.endpoint.shutdown(CLOSE_TIMEOUT).await;
         self.shared.tasks.abort();

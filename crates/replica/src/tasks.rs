@@ -27,12 +27,12 @@ impl Tasks {
         events: Events,
         keys: Arc<RwLock<TokenKeys>>,
         key_file: TokenKeyFile,
-        fatal: watch::Sender<Option<String>>,
+        fatal: &Fatal,
     ) -> Self {
         Self(vec![
-            tokio::spawn(read(driver.clone(), events, fatal)),
-            tokio::spawn(tick(driver.clone())),
-            tokio::spawn(reload(keys, key_file)),
+            spawn(fatal, read(driver.clone(), events, fatal.clone())),
+            spawn(fatal, tick(driver.clone())),
+            spawn(fatal, reload(keys, key_file)),
         ])
     }
 }
@@ -52,8 +52,50 @@ impl Drop for Tasks {
     }
 }
 
+/// Why this node cannot go on, once it cannot.
+#[derive(Clone, Debug)]
+pub(crate) struct Fatal(watch::Sender<Option<String>>);
+
+impl Fatal {
+    pub(crate) fn new() -> Self {
+        Self(watch::Sender::new(None))
+    }
+
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Option<String>> {
+        self.0.subscribe()
+    }
+
+    /// Notes the reason; the first one stays.
+    fn note(&self, reason: String) {
+        if self.0.borrow().is_none() {
+            tracing::error!("{reason}");
+            self.0.send_replace(Some(reason));
+        }
+    }
+}
+
+/// Starts a task. If it panics this node says that it cannot go on: having lost one of its parts
+/// it must not seem whole.
+fn spawn(fatal: &Fatal, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+    let alarm = Alarm(fatal.clone());
+    tokio::spawn(async move {
+        let _alarm = alarm;
+        task.await;
+    })
+}
+
+struct Alarm(Fatal);
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.note("a task of this node has failed; start it again".to_owned());
+        }
+    }
+}
+
 /// Takes everything that arrives to the driver, in order.
-async fn read(driver: Arc<Driver>, mut events: Events, fatal: watch::Sender<Option<String>>) {
+async fn read(driver: Arc<Driver>, mut events: Events, fatal: Fatal) {
     let mut reader = Reader { driver, fatal, linked: BTreeMap::new(), refused: BTreeMap::new() };
     while let Some(event) = events.next().await {
         match event {
@@ -66,11 +108,14 @@ async fn read(driver: Arc<Driver>, mut events: Events, fatal: watch::Sender<Opti
             }
         }
     }
+    if !reader.driver.is_closed() {
+        reader.fatal.note("the network part of this node has failed; start it again".to_owned());
+    }
 }
 
 struct Reader {
     driver: Arc<Driver>,
-    fatal: watch::Sender<Option<String>>,
+    fatal: Fatal,
     /// The processes at the other ends of the links.
     linked: BTreeMap<NodeName, Inc>,
     /// Why a link was refused last, so that the same is logged once.
@@ -105,15 +150,11 @@ impl Reader {
         if let DownReason::PeerClosed(words) = reason
             && words.contains(SUPERSEDED)
         {
-            let why = format!(
+            self.fatal.note(format!(
                 "{peer} knows a later start of this node: another process runs under this name, \
                  or this machine's clock was ahead before; stop the other one, then start this \
                  one again"
-            );
-            if self.fatal.borrow().is_none() {
-                tracing::error!("{why}");
-                self.fatal.send_replace(Some(why));
-            }
+            ));
         }
     }
 }

@@ -40,6 +40,8 @@ async fn a_stop_takes_along_a_thousand_writes_that_nobody_else_had() {
     }
     cluster.nodes[0].stop().await.unwrap();
     assert_eq!(cluster.nodes[0].health(), Health::Draining);
+    let late = browsers[0].ask(&cluster.apps[0], "/incr").await;
+    assert_eq!(late.status, StatusCode::SERVICE_UNAVAILABLE, "what comes now would be lost");
     for (number, browser) in browsers.iter_mut().enumerate() {
         let app = &cluster.apps[1 + number % 2];
         browser.cookies.retain(|name, _| name == crate::support::ID);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use replica::{Config, Counter, Register, Replica, Session, SessionLayer, Set, St
 use tempfile::TempDir;
 use tower::ServiceExt;
 use transport::issue::{Ca, CertAndKey, Validity};
+use transport::{Identity, PeerAddress};
 
 /// Far more than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -103,7 +104,7 @@ impl Cluster {
         for node in &self.nodes {
             let settled = || {
                 let status = node.status();
-                let clean = |p: &replica::PeerPicture| {
+                let clean = |p: &replica::PeerStatus| {
                     p.reachable && p.lag_sessions == 0 && p.lag_slots == 0
                 };
                 status.health == "ok" && status.peers.iter().all(clean)
@@ -115,11 +116,28 @@ impl Cluster {
     /// Drops a node without a farewell, and starts it again; it has not caught up yet.
     pub(crate) async fn restart(&mut self, index: usize) {
         // Both the router and the node are handles; the port is free once its tasks are gone.
-        self.apps[index] = Router::new();
-        drop(self.nodes.remove(index));
+        self.take_down(index);
         let node = patiently(|| self.config(NAMES[index])).await;
         self.apps[index] = app(&node);
         self.nodes.insert(index, node);
+    }
+
+    /// Drops a node without a farewell.
+    pub(crate) fn take_down(&mut self, index: usize) {
+        self.apps[index] = Router::new();
+        drop(self.nodes.remove(index));
+    }
+
+    /// What a process needs to take the place of a node: identity, address, the other members.
+    #[allow(dead_code)]
+    pub(crate) fn place_of(&self, index: usize) -> (Identity, SocketAddr, Vec<PeerAddress>) {
+        let config = self.config(NAMES[index]);
+        let identity = Identity::load(config.tls(), &config.cluster().name).unwrap();
+        let members = config.cluster().members.iter();
+        let peers = members
+            .map(|(name, address)| PeerAddress { name: name.clone(), address: address.to_string() })
+            .collect();
+        (identity, config.node().listen, peers)
     }
 
     /// Another process of the same name, somewhere else.
@@ -132,8 +150,7 @@ impl Cluster {
 
     /// Ends a node, and starts one of its name that knows one member less.
     pub(crate) async fn replace_by_stranger(&mut self, index: usize) -> Replica {
-        self.apps[index] = Router::new();
-        drop(self.nodes.remove(index));
+        self.take_down(index);
         let other = (index + 1) % NAMES.len();
         let entry = format!("{} = \"127.0.0.1:{}\"", NAMES[other], self.ports[other]);
         let text =
@@ -154,12 +171,13 @@ impl Cluster {
 /// Starts a node on a port that its predecessor is about to leave.
 async fn patiently(config: impl Fn() -> Config) -> Replica {
     let deadline = tokio::time::Instant::now() + PATIENCE;
+    let mut tries = tokio::time::interval(Duration::from_millis(2));
     loop {
+        tries.tick().await;
         match Replica::start(config()).await {
             Ok(node) => return node,
             Err(StartError::Transport(transport::StartError::InUse { .. })) => {
                 assert!(tokio::time::Instant::now() < deadline, "the port stays in use");
-                tokio::task::yield_now().await;
             }
             Err(error) => panic!("{error}"),
         }
