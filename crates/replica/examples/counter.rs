@@ -18,7 +18,7 @@ async fn visit(session: Session) -> replica::Result<String> {
 }
 
 async fn login(session: Session, user: String) -> replica::Result<()> {
-    session.sign_in(&user) // fresh id, indexed under the user
+    session.sign_in(&user) // a fresh id; the old one is refused from now on
 }
 
 #[tokio::main]
