@@ -294,7 +294,9 @@ impl World {
                 return Err(self.violation("I-MEM", detail));
             }
             let store = process.node.store();
-            if store.root() != store.recomputed_root() {
+            // From scratch is slow: each host every third second.
+            let turn = self.now_us / 1_000_000 % 3 == u64::from(host.index) % 3;
+            if turn && store.root() != store.recomputed_root() {
                 return Err(self.violation("I-DIGEST", format!("n{}", host.index + 1)));
             }
         }

@@ -205,7 +205,7 @@ impl Stage {
         while let Some(event) = self.nodes[at].as_mut().and_then(Node::poll_event) {
             match event {
                 Event::Opened(_, opened) => {
-                    self.say(&format!("n{} {}", at + 1, opened_as(&opened)))
+                    self.say(&format!("n{} {}", at + 1, opened_as(&opened)));
                 }
                 Event::Committed(_, outcome) => {
                     self.say(&format!("n{} {}", at + 1, committed_as(&outcome)));

@@ -100,11 +100,10 @@ fn tell(path: &std::path::Path, bless: bool) -> ExitCode {
     };
     let played = sim::story::play(&told);
     print!("{played}");
-    if bless {
-        if let Err(error) = std::fs::write(path, &played) {
-            eprintln!("{}: {error}", path.display());
-            return ExitCode::FAILURE;
-        }
+    let written = if bless { std::fs::write(path, &played) } else { Ok(()) };
+    if let Err(error) = written {
+        eprintln!("{}: {error}", path.display());
+        return ExitCode::FAILURE;
     }
     if bless || played == told { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
