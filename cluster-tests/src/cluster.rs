@@ -255,6 +255,24 @@ impl Cluster {
         })
     }
 
+    /// Waits until every node serves every session and reaches every other one. Possible under
+    /// load, when somebody always lacks the last writes of somebody else.
+    ///
+    /// # Errors
+    /// It takes too long, or a node does not run.
+    pub fn whole(&self) -> Result<()> {
+        wait_until("every node serves and reaches every other one", || {
+            (0..self.len()).all(|node| {
+                self.status(node).is_ok_and(|status| {
+                    let peers = status["peers"].as_array();
+                    let is_reached = |peer: &Value| peer["reachable"] == true;
+                    status["health"] == "ok"
+                        && peers.is_some_and(|peers| peers.iter().all(is_reached))
+                })
+            })
+        })
+    }
+
     /// The last lines that the nodes logged.
     #[must_use]
     pub fn logs(&self) -> String {

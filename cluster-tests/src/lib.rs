@@ -13,6 +13,7 @@ pub mod client;
 pub mod cluster;
 pub mod faults;
 pub mod history;
+pub mod hostile;
 pub mod load;
 pub mod process;
 pub mod report;

@@ -46,6 +46,8 @@ pub struct Plan {
     pub requests: u64,
     /// What their choices follow from.
     pub seed: u64,
+    /// How long a visitor waits between two requests.
+    pub pause: Duration,
 }
 
 /// A load that is under way: how far it is, and since when.
@@ -53,7 +55,7 @@ pub struct Plan {
 pub struct Progress {
     /// Requests that have been answered or given up.
     pub done: AtomicU64,
-    /// Set when there will be no more.
+    /// Set when there will be no more; setting it ends the load.
     pub is_over: AtomicBool,
     /// The beginning of the history.
     pub started: Instant,
@@ -81,8 +83,11 @@ pub fn run(addresses: &Addresses, plan: &Plan, progress: &Progress) -> Visitors 
     };
     let visit = |number: usize| {
         let mut visitor = Visitor::new(number, plan.seed, addresses.clone(), progress.started);
-        while is_left() {
+        while !progress.is_over.load(Ordering::Relaxed) && is_left() {
             visitor.next();
+            if !plan.pause.is_zero() {
+                std::thread::park_timeout(plan.pause);
+            }
             progress.done.fetch_add(1, Ordering::Relaxed);
         }
         visitor

@@ -18,7 +18,7 @@ const ERROR_LINES_MAX: usize = 200;
 #[derive(Debug)]
 pub struct Process {
     child: Child,
-    lines: Receiver<String>,
+    lines: Mutex<Receiver<String>>,
     errors: Arc<Mutex<VecDeque<String>>>,
     /// While it is open the process lives, if it was started with `--end-with-stdin`.
     _stdin: Option<ChildStdin>,
@@ -42,7 +42,7 @@ impl Process {
             each_line(err, move |line| keep(&errors, line));
         }
         let stdin = child.stdin.take();
-        Ok(Self { child, lines, errors, _stdin: stdin })
+        Ok(Self { child, lines: Mutex::new(lines), errors, _stdin: stdin })
     }
 
     /// The number of the process.
@@ -56,8 +56,9 @@ impl Process {
     /// # Errors
     /// There is none in time; with what it wrote to its standard error.
     pub fn line_with(&self, part: &str) -> Result<String> {
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            let line = self.lines.recv_timeout(PATIENCE);
+            let line = lines.recv_timeout(PATIENCE);
             let line = line.map_err(|_| anyhow!("no line {part:?}:\n{}", self.errors()))?;
             if line.contains(part) {
                 return Ok(line);

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use clap::Parser;
 use cluster_tests::check;
 use cluster_tests::cluster::Cluster;
-use cluster_tests::faults::kill_in_turn;
+use cluster_tests::faults::{End, end_in_turn};
 use cluster_tests::history::Down;
 use cluster_tests::load::{self, Plan, Progress};
 use cluster_tests::report::Report;
@@ -55,7 +55,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     let seed = arguments.seed.unwrap_or_else(|| fastrand::u64(..1 << 32));
     println!("{clients} clients on {} nodes, {kills} kills, seed {seed}", arguments.nodes);
     let mut cluster = Cluster::start(&Service::this()?, arguments.nodes)?;
-    let plan = Plan { clients, requests, seed };
+    let plan = Plan { clients, requests, seed, pause: Duration::ZERO };
     let progress = Progress::default();
     let addresses = cluster.addresses();
     let (visitors, elapsed, downs) = std::thread::scope(|scope| {
@@ -65,7 +65,8 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
             (visitors, elapsed)
         });
         scope.spawn(|| show(&progress, requests));
-        let downs = kill_in_turn(&mut cluster, kills, &plan, &progress);
+        let gap = requests / (kills + 1);
+        let downs = end_in_turn(&mut cluster, End::Kill, kills, gap, &progress);
         load.join().map(|(visitors, elapsed)| (visitors, elapsed, downs))
     })
     .ok()
