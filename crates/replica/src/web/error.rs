@@ -1,6 +1,7 @@
-//! How errors look to a client: a status, the message, and when to come again.
+//! How errors look to a client: a status, the message, and when to come again. None is kept by
+//! caches.
 
-use axum::http::header::RETRY_AFTER;
+use axum::http::header::{CACHE_CONTROL, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
@@ -54,6 +55,8 @@ impl IntoResponse for Error {
             tracing::error!("{self}");
         }
         let mut response = (status, self.to_string()).into_response();
+        // Browsers keep a 410 for ever, and this one is about the session of one request.
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
