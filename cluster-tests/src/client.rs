@@ -16,8 +16,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 /// Longest wait for a connection on loopback.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Longest answer, in bytes.
-const ANSWER_BYTES_MAX: usize = 1 << 20;
+/// Longest answer, in bytes: a picture of a page fits.
+const ANSWER_BYTES_MAX: usize = 16 << 20;
 
 /// Connections that a client keeps: more nodes than any cluster here has.
 const CONNECTIONS_MAX: usize = 16;
@@ -90,6 +90,12 @@ impl Answer {
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The values of all `Set-Cookie`.
+    pub fn cookies(&self) -> impl Iterator<Item = &str> {
+        let cookies = self.headers.iter().filter(|(name, _)| name == "set-cookie");
+        cookies.map(|(_, value)| value.as_str())
     }
 
     /// How many copies acknowledged a write, and how many were asked.
@@ -185,7 +191,7 @@ impl Client {
         let unknown = |error: std::io::Error| Failure::Unknown(error.to_string());
         stream.write_all(request.as_bytes()).map_err(unknown)?;
         let answer = receive(&mut stream).map_err(|error| Failure::Unknown(error.to_string()))?;
-        for (_, cookie) in answer.headers.iter().filter(|(name, _)| name == "set-cookie") {
+        for cookie in answer.cookies() {
             self.jar.take(cookie);
         }
         if !answer.closes() && self.connections.len() < CONNECTIONS_MAX {

@@ -19,3 +19,4 @@ pub mod process;
 pub mod report;
 pub mod service;
 pub mod wait;
+pub mod webdriver;

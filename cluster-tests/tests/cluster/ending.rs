@@ -60,7 +60,8 @@ fn a_slow_request_does_not_bring_back_a_session_that_was_logged_out_meanwhile() 
     let (late, ack) = slow.logout(&cluster, 0);
     assert_eq!(ack, Some((2, 2)));
     slow.send_body();
-    assert_eq!(receive(&mut slow.stream).unwrap().status, 410);
+    let answer = receive(&mut slow.stream).unwrap();
+    assert_eq!((answer.status, answer.header("cache-control")), (410, Some("no-store")));
     assert!(is_ended(&cluster, &late));
     cluster.settled().unwrap();
     assert!(is_ended(&cluster, &late));
