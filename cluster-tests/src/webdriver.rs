@@ -22,6 +22,11 @@ const DRIVER: &str = "chromedriver";
 /// By this name WebDriver wraps the reference to an element.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
+/// Waits for changes of colour and place that are under way.
+const SETTLED: &str = "
+    const moves = document.getAnimations().filter((move) => move instanceof CSSTransition);
+    return Promise.allSettled(moves.map((move) => move.finished)).then(() => null);";
+
 /// The two programs.
 #[derive(Debug, Clone)]
 pub struct Programs {
@@ -70,8 +75,14 @@ impl Browser {
         let profile = tempfile::tempdir()?;
         let folder = format!("--user-data-dir={}", profile.path().display());
         // Without a sandbox, because who runs tests in a container is root there.
-        let args =
-            ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", &folder];
+        let args = [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-dev-shm-usage",
+            "--disable-gpu",
+            "--hide-scrollbars",
+            &folder,
+        ];
         let wanted = json!({ "capabilities": { "alwaysMatch": {
             "goog:chromeOptions": { "binary": programs.browser, "args": args },
             "goog:loggingPrefs": { "browser": "ALL" },
@@ -164,11 +175,12 @@ impl Browser {
         Ok(errors.map(|entry| entry["message"].to_string()).collect())
     }
 
-    /// Writes a picture of the whole page.
+    /// Writes a picture of the whole page, when its colours have changed to what they are to be.
     ///
     /// # Errors
     /// It cannot be made or written.
     pub fn picture(&self, file: &Path) -> Result<()> {
+        self.run(SETTLED)?;
         let picture = self.tool(
             "Page.captureScreenshot",
             &json!({ "captureBeyondViewport": true, "clip": self.whole()? }),
