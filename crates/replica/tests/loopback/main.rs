@@ -7,5 +7,6 @@ mod endings;
 mod handles;
 mod login;
 mod nodes;
+mod nonsense;
 mod support;
 mod writes;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::UdpSocket;
 use std::path::Path;
 use std::time::Duration;
 
@@ -115,9 +115,8 @@ impl Cluster {
 
     /// Drops a node without a farewell, and starts it again; it has not caught up yet.
     pub(crate) async fn restart(&mut self, index: usize) {
-        // Both the router and the node are handles; the port is free once its tasks are gone.
         self.take_down(index);
-        let node = patiently(|| self.config(NAMES[index])).await;
+        let node = self.start_twin(NAMES[index]).await;
         self.apps[index] = app(&node);
         self.nodes.insert(index, node);
     }
@@ -128,24 +127,27 @@ impl Cluster {
         drop(self.nodes.remove(index));
     }
 
-    /// What a process needs to take the place of a node: identity, address, the other members.
-    #[allow(dead_code)]
-    pub(crate) fn place_of(&self, index: usize) -> (Identity, SocketAddr, Vec<PeerAddress>) {
+    /// What a process needs to take the place of a node: its identity, and the members.
+    pub(crate) fn place_of(&self, index: usize) -> (Identity, Vec<PeerAddress>) {
         let config = self.config(NAMES[index]);
         let identity = Identity::load(config.tls(), &config.cluster().name).unwrap();
         let members = config.cluster().members.iter();
         let peers = members
             .map(|(name, address)| PeerAddress { name: name.clone(), address: address.to_string() })
             .collect();
-        (identity, config.node().listen, peers)
+        (identity, peers)
     }
 
-    /// Another process of the same name, somewhere else.
+    /// Another process of the same name, on another port: its predecessor's may be in use for a
+    /// while, and the others take a link from whoever has the certificate.
     pub(crate) async fn start_twin(&self, name: &str) -> Replica {
+        Replica::start(self.parsed(&self.twin_text(name))).await.unwrap()
+    }
+
+    fn twin_text(&self, name: &str) -> String {
         let index = NAMES.iter().position(|known| *known == name).unwrap();
         let own = format!("listen = \"127.0.0.1:{}\"", self.ports[index]);
-        let text = self.text(name).replace(&own, "listen = \"127.0.0.1:0\"");
-        Replica::start(self.parsed(&text)).await.unwrap()
+        self.text(name).replace(&own, "listen = \"127.0.0.1:0\"")
     }
 
     /// Ends a node, and starts one of its name that knows one member less.
@@ -153,9 +155,9 @@ impl Cluster {
         self.take_down(index);
         let other = (index + 1) % NAMES.len();
         let entry = format!("{} = \"127.0.0.1:{}\"", NAMES[other], self.ports[other]);
-        let text =
-            self.text(NAMES[index]).replace(&entry, "").replace(", ,", ",").replace("{ ,", "{");
-        patiently(|| self.parsed(&text)).await
+        let text = self.twin_text(NAMES[index]).replace(&entry, "");
+        let text = text.replace(", ,", ",").replace("{ ,", "{");
+        Replica::start(self.parsed(&text)).await.unwrap()
     }
 
     pub(crate) fn statuses(&self) -> Vec<Status> {
@@ -165,22 +167,6 @@ impl Cluster {
     /// A count of the protocol over all nodes.
     pub(crate) fn counted(&self, name: &str) -> u64 {
         self.statuses().iter().map(|status| status.counters[name]).sum()
-    }
-}
-
-/// Starts a node on a port that its predecessor is about to leave.
-async fn patiently(config: impl Fn() -> Config) -> Replica {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    let mut tries = tokio::time::interval(Duration::from_millis(2));
-    loop {
-        tries.tick().await;
-        match Replica::start(config()).await {
-            Ok(node) => return node,
-            Err(StartError::Transport(transport::StartError::InUse { .. })) => {
-                assert!(tokio::time::Instant::now() < deadline, "the port stays in use");
-            }
-            Err(error) => panic!("{error}"),
-        }
     }
 }
 

@@ -1,0 +1,99 @@
+//! A member whose process breaks the protocol: it is disconnected and counted, and nobody else
+//! notices.
+
+use bytes::Bytes;
+use protocol::wire::{Frame, Hello};
+use protocol::{Envelope, Message};
+use session::{Inc, SessionKey, Version};
+use transport::{DownReason, Endpoint, EndpointConfig, Event, Events, Lane, Limits, NodeName};
+
+use crate::support::{Browser, Cluster, until};
+
+/// A process that speaks as the member n3, whatever it says.
+struct Impostor {
+    cluster: Cluster,
+    victim: NodeName,
+    own: Inc,
+    theirs: Inc,
+    endpoint: Endpoint,
+    events: Events,
+}
+
+impl Impostor {
+    /// Takes the place of n3, after listening to how members introduce themselves.
+    async fn new() -> Self {
+        let mut cluster = Cluster::start().await;
+        let old = Inc(cluster.nodes[2].status().inc);
+        cluster.take_down(2);
+        let victim: NodeName = "n1".parse().unwrap();
+        let (endpoint, mut events) = start(&cluster, Bytes::from_static(b"no introduction"));
+        let hello = loop {
+            if let Some(Event::Up { peer, hello }) = events.next().await
+                && peer == victim
+            {
+                break Hello::decode(&hello).unwrap();
+            }
+        };
+        let refused = || cluster.nodes[0].status().meters.hellos_refused;
+        until("it is refused", || refused() > 0).await;
+        let theirs = hello.inc;
+        let hello = Hello { inc: Inc(old.0 + Inc::MEMBERS_MAX), ..hello };
+        drop((endpoint, events));
+        let (endpoint, events) = start(&cluster, hello.encode().into());
+        Self { cluster, victim, own: hello.inc, theirs, endpoint, events }
+    }
+
+    /// Says something on a lane, and is shut out for it.
+    async fn says(&mut self, lane: Lane, frame: Vec<u8>) {
+        self.hear(|event| matches!(event, Event::Up { .. })).await;
+        self.endpoint.try_send(&self.victim, lane, frame.into()).unwrap();
+        self.hear(|event| matches!(event, Event::Down { reason: DownReason::PeerClosed(_), .. }))
+            .await;
+    }
+
+    /// Waits for an event about the victim.
+    async fn hear(&mut self, is_awaited: impl Fn(&Event) -> bool) {
+        while let Some(event) = self.events.next().await {
+            let (Event::Up { peer, .. } | Event::Down { peer, .. } | Event::Frame { peer, .. }) =
+                &event;
+            if *peer == self.victim && is_awaited(&event) {
+                return;
+            }
+        }
+    }
+
+    fn envelope(&self, from: Inc, shard: u16, message: Message) -> Vec<u8> {
+        Frame::Envelope(Envelope { epoch: 1, from, to: self.theirs, shard, message }).encode()
+    }
+}
+
+/// On a port of its own: the members take a link from whoever has the certificate.
+fn start(cluster: &Cluster, hello: Bytes) -> (Endpoint, Events) {
+    let (identity, peers) = cluster.place_of(2);
+    let listen = "127.0.0.1:0".parse().unwrap();
+    let limits = Limits { backoff_max: Limits::default().backoff_min, ..Limits::default() };
+    let reload_interval = transport::RELOAD_INTERVAL_DEFAULT;
+    let config = EndpointConfig { listen, identity, hello, peers, limits, reload_interval };
+    Endpoint::start(config).unwrap()
+}
+
+/// Promise P9.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_speaks_nonsense_is_shut_out() {
+    let mut impostor = Impostor::new().await;
+    let own = impostor.own;
+    impostor.says(Lane::Live, b"garbage".to_vec()).await;
+    impostor.says(Lane::Live, Vec::new()).await;
+    impostor.says(Lane::Control, impostor.envelope(own, 0, Message::Pull)).await;
+    impostor.says(Lane::Live, impostor.envelope(own, 16, Message::Pull)).await;
+    let meters = |impostor: &Impostor| impostor.cluster.nodes[0].status().meters;
+    assert_eq!((meters(&impostor).frames_undecodable, meters(&impostor).violations), (4, 0));
+    impostor.says(Lane::Live, impostor.envelope(Inc(7), 0, Message::Pull)).await;
+    let wants = vec![(SessionKey([0; 16]), Version::new()); 10_000];
+    let flood = Message::Need { request: 1, wants };
+    impostor.says(Lane::Bulk, impostor.envelope(own, 0, flood)).await;
+    assert_eq!(meters(&impostor).violations, 2);
+    let mut browser = Browser::default();
+    browser.ok(&impostor.cluster.apps[0], "/incr").await;
+    assert_eq!(browser.ok(&impostor.cluster.apps[1], "/incr").await, "2");
+}
