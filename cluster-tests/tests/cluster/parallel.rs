@@ -90,7 +90,7 @@ fn tab(cluster: &Cluster, jar: &Mutex<Jar>, number: usize, csrf: &str) -> u16 {
     let mut client = client_that_wants_json(&mut client);
     let answer = match number {
         LOGIN => client.post(http, "/shop/login", &form("&user=grace")),
-        _ if number % 2 == 0 => client.get(http, "/shop/state"),
+        _ if number.is_multiple_of(2) => client.get(http, "/shop/state"),
         _ => client.post(http, "/shop/visit", &form("")),
     };
     let answer = answer.unwrap();
