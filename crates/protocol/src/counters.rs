@@ -39,6 +39,8 @@ pub struct Counters {
     pub repaired: u64,
     /// Sessions that expired for idleness and were forgotten here.
     pub expired: u64,
+    /// Sessions that this node ended to make room.
+    pub evicted: u64,
     /// Sessions that ended here, for whatever reason.
     pub ended: u64,
     /// Sessions created here.

@@ -26,6 +26,11 @@ impl Outgoing {
         self.refused.get(&peer).is_none_or(|until| *until <= now)
     }
 
+    /// True if `peer` has refused them.
+    pub(crate) fn was_refused_by(&self, peer: Inc) -> bool {
+        self.refused.contains_key(&peer)
+    }
+
     /// Notes that it is sent to `peer` now.
     pub(crate) fn sent_to(&mut self, peer: Inc, now: Time) {
         self.target = Some(peer);

@@ -104,6 +104,17 @@ pub const EDITS_MAX: usize = 4_096;
 /// Sessions and tombstones looked at by the sweep of one tick.
 pub const SWEEP_PER_TICK_MAX: usize = 512;
 
+/// Share of the memory limit, in percent, beyond which sessions that nobody is signed in to are
+/// ended to make room (rule M1).
+pub const EVICT_ABOVE_PERCENT: usize = 90;
+
+/// Sessions looked at by one tick in search of some to end.
+pub const EVICT_SAMPLE_MAX: usize = 256;
+
+/// Sessions ended to make room in one tick: 640 a second in each shard, more than a flood of
+/// robots creates, and few enough that a burst does not empty the store.
+pub const EVICT_PER_TICK_MAX: usize = 32;
+
 /// Waiting outputs of one shard towards one peer beyond batches: answers are dropped beyond it,
 /// which the asking side repairs by asking again.
 pub const ANSWERS_MAX: usize = 8_192;
@@ -113,6 +124,7 @@ const _: () = assert!(BATCH_BYTES_MAX * 2 < FRAME_BYTES_MAX);
 const _: () = assert!(BATCHES_IN_FLIGHT_MAX < BATCHES_REMEMBERED_MAX);
 const _: () = assert!(RETRANSMIT_MS_MIN > TICK_MS && RETRANSMIT_MS_MAX >= RETRANSMIT_MS_MIN);
 const _: () = assert!(SUSPECT_MS >= 4 * HEARTBEAT_MS);
+const _: () = assert!(EVICT_ABOVE_PERCENT < 100 && EVICT_PER_TICK_MAX < EVICT_SAMPLE_MAX);
 const _: () = assert!(UNREACHABLE_MS > SUSPECT_MS);
 const _: () = assert!(ROUND_REPEAT_MS * 4 < ROUND_STALL_MS);
 const _: () = assert!(ROUND_STALL_MS < REPAIR_INTERVAL_MS);

@@ -31,6 +31,8 @@ pub(crate) struct Load {
     pub(crate) deadline: Time,
     /// True once every member has been asked, not only the likely ones.
     pub(crate) widened: bool,
+    /// True if every owner must answer, however good the copy here is (rule E4).
+    pub(crate) everyone: bool,
     asked: BTreeMap<Inc, Asked>,
 }
 
@@ -51,7 +53,12 @@ impl Load {
         deadline: Time,
     ) -> Self {
         let asked = BTreeMap::new();
-        Self { key, purpose, want, may_expire, started, deadline, widened: false, asked }
+        Self { key, purpose, want, may_expire, started, deadline, widened: false, everyone: false, asked }
+    }
+
+    /// The same request, which is answered once every owner has answered.
+    pub(crate) fn of_everyone(self) -> Self {
+        Self { widened: true, everyone: true, ..self }
     }
 
     /// Notes that `peer` is asked now; false if it has answered or was asked a moment ago.
@@ -73,9 +80,10 @@ impl Load {
         self.asked.values().any(|asked| asked.answered == Some(true))
     }
 
-    /// True if everybody asked so far has answered.
+    /// True if somebody was asked, and everybody asked so far has answered.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.asked.values().all(|asked| asked.answered.is_some())
+        let mut answers = self.asked.values().map(|asked| asked.answered.is_some());
+        !self.asked.is_empty() && answers.all(|answered| answered)
     }
 }
 

@@ -48,6 +48,12 @@ pub struct Swept {
     pub tombstones: usize,
 }
 
+/// Some of the living sessions, and where to go on.
+pub(crate) struct Walk<'a> {
+    pub(crate) sessions: Vec<(SessionKey, &'a Session)>,
+    pub(crate) next: Option<(Time, SessionKey)>,
+}
+
 /// What a tombstone is counted as, in bytes: key, deadline, reason and their places in the maps.
 const TOMBSTONE_BYTES: usize = 96;
 
@@ -152,6 +158,16 @@ impl Store {
     pub fn is_retired(&self, key: SessionKey) -> bool {
         let entry = self.index(key.slot()).and_then(|index| self.slots[index].entries.get(&key));
         entry.is_some_and(|entry| entry.retired) && !self.rules.off(Rule::RetiredNotStamped)
+    }
+
+    /// What this process stamped and forgot, every owner has given back as far as it still
+    /// exists: it may stamp the session again.
+    // Rule E4.
+    pub(crate) fn readmit(&mut self, key: SessionKey) {
+        let Some(index) = self.index(key.slot()) else { return };
+        if let Some(entry) = self.slots[index].entries.get_mut(&key) {
+            entry.retired = false;
+        }
     }
 
     /// The version held under `key`; empty if nothing is, or a tombstone.
@@ -357,6 +373,16 @@ impl Store {
             self.take(index, key);
         }
         swept
+    }
+
+    /// Up to `max` entries after `after` in the order in which they are due, which is about that
+    /// of their last use; at the end it begins again. For walks that never look at everything.
+    pub(crate) fn walk(&self, after: Option<(Time, SessionKey)>, max: usize) -> Walk<'_> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let seen: Vec<_> = self.due.range((from, Bound::Unbounded)).take(max).copied().collect();
+        let next = seen.last().copied().filter(|_| seen.len() == max);
+        let living = |key: SessionKey| Some((key, self.session(key)?));
+        Walk { sessions: seen.into_iter().filter_map(|(_, key)| living(key)).collect(), next }
     }
 
     /// Digest of everything held.

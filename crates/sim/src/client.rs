@@ -259,10 +259,11 @@ impl World {
         bytes[0] &= 0x0f;
         let key = SessionKey(bytes);
         let edits = request.opened.as_deref().map(copy_edits).unwrap_or_default();
+        let signed_in = self.rng.u8(0..3) > 0;
+        let user = User::new(format!("u{}", request.browser)).ok().filter(|_| signed_in);
         let Some(process) = &mut self.hosts[host].process else { return self.done(id) };
         let created = process.node.stamp(now);
         let hard_deadline = created.hlc.time().plus(absolute_ms);
-        let user = User::new(format!("u{}", request.browser)).ok();
         let core = Core { created, hard_deadline, idle_ms, user };
         let life = Life::Create(core);
         let commit = Commit { key, life, at: Version::new(), edits, level: request.level };

@@ -211,7 +211,7 @@ fn common_name(text: &str) -> DistinguishedName {
 
 /// Who may read a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
+pub enum Readers {
     /// Everybody (0644): certificates, configurations.
     Public,
     /// The owner alone (0600): keys.
@@ -223,19 +223,19 @@ pub enum Mode {
 /// # Errors
 /// `AlreadyExists` if there is a file of this name: nothing is ever overwritten. Otherwise
 /// what the system says.
-pub fn write_new(path: &Path, bytes: &[u8], mode: Mode) -> io::Result<()> {
+pub fn write_new(path: &Path, bytes: &[u8], readers: Readers) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
     {
         use std::os::unix::fs::OpenOptionsExt;
-        options.mode(match mode {
-            Mode::Public => 0o644,
-            Mode::Secret => 0o600,
+        options.mode(match readers {
+            Readers::Public => 0o644,
+            Readers::Secret => 0o600,
         });
     }
     #[cfg(not(unix))]
-    let _ = mode;
+    let _ = readers;
     let mut file = options.open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
@@ -251,9 +251,9 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key.pem");
-        write_new(&path, b"first", Mode::Secret).unwrap();
+        write_new(&path, b"first", Readers::Secret).unwrap();
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-        let again = write_new(&path, b"second", Mode::Secret).unwrap_err();
+        let again = write_new(&path, b"second", Readers::Secret).unwrap_err();
         assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(std::fs::read(&path).unwrap(), b"first");
     }
@@ -264,8 +264,8 @@ mod tests {
         let cluster: ClusterName = "c1".parse().unwrap();
         let ca = Ca::create(&cluster, Validity::days(10)).unwrap();
         let (cert, key) = (dir.path().join("ca.pem"), dir.path().join("ca.key"));
-        write_new(&cert, ca.files().cert_pem.as_bytes(), Mode::Public).unwrap();
-        write_new(&key, ca.files().key_pem.as_bytes(), Mode::Secret).unwrap();
+        write_new(&cert, ca.files().cert_pem.as_bytes(), Readers::Public).unwrap();
+        write_new(&key, ca.files().key_pem.as_bytes(), Readers::Secret).unwrap();
         let loaded = Ca::load(&cert, &key).unwrap();
         assert_eq!(loaded.cluster(), &cluster);
         let node = loaded.node(&"n1".parse().unwrap(), Validity::days(5)).unwrap();
@@ -274,8 +274,8 @@ mod tests {
             cert: dir.path().join("n1.pem"),
             key: dir.path().join("n1.key"),
         };
-        write_new(&paths.cert, node.cert_pem.as_bytes(), Mode::Public).unwrap();
-        write_new(&paths.key, node.key_pem.as_bytes(), Mode::Secret).unwrap();
+        write_new(&paths.cert, node.cert_pem.as_bytes(), Readers::Public).unwrap();
+        write_new(&paths.key, node.key_pem.as_bytes(), Readers::Secret).unwrap();
         let identity = crate::Identity::load(&paths, &cluster).unwrap();
         assert_eq!(identity.name().as_str(), "n1");
         assert!(matches!(Ca::load(&paths.cert, &key), Err(IssueError::NotAnAuthority { .. })));

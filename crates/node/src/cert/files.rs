@@ -1,21 +1,13 @@
 //! Files that must not exist yet, written all or none.
 
 use std::fmt::Write as _;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use super::CertError;
+use transport::issue::{Readers, write_new};
 
-/// Who may read a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Readers {
-    /// Everybody: certificates, configurations.
-    All,
-    /// The owner alone: keys.
-    Owner,
-}
+use super::CertError;
 
 /// Files for one folder.
 pub(super) struct NewFiles {
@@ -41,7 +33,7 @@ impl NewFiles {
         fs::create_dir_all(&self.folder).map_err(|source| failed(&self.folder, source))?;
         let mut list = String::new();
         for (index, (path, text, readers)) in self.files.iter().enumerate() {
-            if let Err(error) = write_new(path, text, *readers) {
+            if let Err(error) = write_new(path, text.as_bytes(), *readers) {
                 for (written, ..) in &self.files[..index] {
                     // Only what was made here; if it stays, the next attempt says so.
                     let _ = fs::remove_file(written);
@@ -53,7 +45,7 @@ impl NewFiles {
                     failed(path, error)
                 });
             }
-            let note = if *readers == Readers::Owner { "  (secret)" } else { "" };
+            let note = if *readers == Readers::Secret { "  (secret)" } else { "" };
             let _ = writeln!(list, "  {}{note}", path.display());
         }
         Ok(list)
@@ -65,26 +57,14 @@ fn is_taken(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
 }
 
-fn write_new(path: &Path, text: &str, readers: Readers) -> io::Result<()> {
-    let permissions = match readers {
-        Readers::All => 0o644,
-        Readers::Owner => 0o600,
-    };
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true).mode(permissions);
-    let mut file = options.open(path)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn two(folder: &Path) -> NewFiles {
         let mut files = NewFiles::new(folder);
-        files.add("first", "1".to_owned(), Readers::All);
-        files.add("second", "2".to_owned(), Readers::Owner);
+        files.add("first", "1".to_owned(), Readers::Public);
+        files.add("second", "2".to_owned(), Readers::Secret);
         files
     }
 
@@ -101,7 +81,7 @@ mod tests {
     fn a_file_that_cannot_be_written_takes_the_others_with_it() {
         let folder = tempfile::tempdir().unwrap();
         let mut files = two(folder.path());
-        files.add("missing/third", "3".to_owned(), Readers::All);
+        files.add("missing/third", "3".to_owned(), Readers::Public);
         assert!(matches!(files.write(), Err(CertError::Write { .. })));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }

@@ -13,7 +13,7 @@ use transport::issue::{Ca, IssueError, Validity};
 use transport::{ClusterName, NodeName};
 
 use crate::cli::{AuthorityArgs, IssueArgs, NodeArgs, OperatorArgs};
-use files::{NewFiles, Readers};
+use files::NewFiles;
 use node_config::NodeConfig;
 
 const CA_CERT: &str = "ca.pem";
@@ -75,9 +75,9 @@ impl FromStr for MemberAddress {
 pub(crate) fn authority(args: &AuthorityArgs) -> Result<String, CertError> {
     let ca = Ca::create(&args.cluster, Validity::days(args.days))?;
     let mut files = NewFiles::new(&args.out);
-    files.add(CA_CERT, ca.files().cert_pem.clone(), Readers::All);
-    files.add(CA_KEY, ca.files().key_pem.clone(), Readers::Owner);
-    files.add(TOKEN_KEYS, token_keys(&args.cluster), Readers::Owner);
+    files.add(CA_CERT, ca.files().cert_pem.clone(), Readers::Public);
+    files.add(CA_KEY, ca.files().key_pem.clone(), Readers::Secret);
+    files.add(TOKEN_KEYS, token_keys(&args.cluster), Readers::Secret);
     let written = files.write()?;
     let out = args.out.display();
     Ok(format!(
@@ -99,11 +99,11 @@ pub(crate) fn node(args: &NodeArgs) -> Result<String, CertError> {
     let token_keys = read(&args.issue.ca.join(TOKEN_KEYS))?;
     let issued = ca.node(&args.name, Validity::days(args.issue.days))?;
     let mut files = NewFiles::new(&args.issue.out);
-    files.add(CA_CERT, ca.files().cert_pem.clone(), Readers::All);
-    files.add(NODE_CERT, issued.cert_pem, Readers::All);
-    files.add(NODE_KEY, issued.key_pem, Readers::Owner);
-    files.add(TOKEN_KEYS, token_keys, Readers::Owner);
-    files.add(NODE_CONFIG, text, Readers::All);
+    files.add(CA_CERT, ca.files().cert_pem.clone(), Readers::Public);
+    files.add(NODE_CERT, issued.cert_pem, Readers::Public);
+    files.add(NODE_KEY, issued.key_pem, Readers::Secret);
+    files.add(TOKEN_KEYS, token_keys, Readers::Secret);
+    files.add(NODE_CONFIG, text, Readers::Public);
     let written = files.write()?;
     let path = args.issue.out.join(NODE_CONFIG);
     Ok(format!(
@@ -120,9 +120,9 @@ pub(crate) fn operator(args: &OperatorArgs) -> Result<String, CertError> {
     let ca = load(&args.issue)?;
     let issued = ca.operator(&args.name, Validity::days(args.issue.days))?;
     let mut files = NewFiles::new(&args.issue.out);
-    files.add(CA_CERT, ca.files().cert_pem.clone(), Readers::All);
-    files.add(&format!("{}.pem", args.name), issued.cert_pem, Readers::All);
-    files.add(&format!("{}.key", args.name), issued.key_pem, Readers::Owner);
+    files.add(CA_CERT, ca.files().cert_pem.clone(), Readers::Public);
+    files.add(&format!("{}.pem", args.name), issued.cert_pem, Readers::Public);
+    files.add(&format!("{}.key", args.name), issued.key_pem, Readers::Secret);
     let written = files.write()?;
     Ok(format!("Operator {} of the cluster {}:\n{written}", args.name, ca.cluster()))
 }

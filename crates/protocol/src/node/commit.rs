@@ -73,9 +73,7 @@ impl Node {
         if covered {
             return self.execute_here(asker, &commit, now);
         }
-        let (key, at, may_expire) = (commit.key, commit.at.clone(), Some(Time(u64::MAX)));
-        let purpose = Purpose::Commit(asker, Box::new(commit));
-        self.start_load(Load::new(key, purpose, at, may_expire, now, deadline), now);
+        self.start_load(commit_load(asker, commit, now, deadline), now);
     }
 
     /// Goes on with edits that waited for a newer copy.
@@ -307,8 +305,27 @@ impl Node {
                 }
             }
             Some(next) => self.send_forward(number, next, now),
+            None if self.all_have_forgotten(number) => {
+                if let Some(outgoing) = self.forwards.remove(number) {
+                    let (commit, asker) = (outgoing.commit, Asker::Local(outgoing.ticket));
+                    self.start_load(commit_load(asker, commit, now, deadline).of_everyone(), now);
+                }
+            }
             None => {}
         }
+    }
+
+    /// True if this node could stamp but for what it may have forgotten, and so could nobody else:
+    /// then what all of them hold together is all there is.
+    // Rule E4.
+    fn all_have_forgotten(&self, number: u64) -> bool {
+        let Some(outgoing) = self.forwards.get(number) else { return false };
+        let key = outgoing.commit.key;
+        let refused = |owner: Inc| owner == self.options.inc || outgoing.was_refused_by(owner);
+        self.sync.is_synced()
+            && !self.clock_fault
+            && self.store.is_retired(key)
+            && self.placement.owners(key.slot()).all(refused)
     }
 
     fn send_forward(&mut self, number: u64, target: Inc, now: Time) {
@@ -387,6 +404,13 @@ impl Node {
             }
         }
     }
+}
+
+/// The request for a copy that is new enough for these edits.
+fn commit_load(asker: Asker, commit: Commit, now: Time, deadline: Time) -> Load {
+    let (key, at, may_expire) = (commit.key, commit.at.clone(), Some(Time(u64::MAX)));
+    let purpose = Purpose::Commit(asker, Box::new(commit));
+    Load::new(key, purpose, at, may_expire, now, deadline)
 }
 
 /// True if a session with this core may begin now: its maker's clock is not ahead of what the

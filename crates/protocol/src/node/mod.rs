@@ -2,6 +2,7 @@
 
 mod commit;
 mod compare;
+mod evict;
 mod open;
 mod replicate;
 
@@ -111,6 +112,8 @@ pub struct Node {
     forwards: Forwards,
     repair: Repair,
     supply_budget: Budget,
+    /// Where the search for sessions to end goes on.
+    evict_after: Option<(Time, SessionKey)>,
     sync: Sync,
     transmits: VecDeque<Transmit>,
     events: VecDeque<Event>,
@@ -142,6 +145,7 @@ impl Node {
             forwards: Forwards::default(),
             repair: Repair::new(options.repair_interval_ms, options.noise_seed),
             supply_budget: Budget::new(options.repair_bytes_per_second, now),
+            evict_after: None,
             sync: Sync::new(now, others),
             transmits: VecDeque::new(),
             events: VecDeque::new(),
@@ -338,6 +342,7 @@ impl Node {
         self.tick_forwards(now);
         self.tick_waiters(now);
         self.tick_sweep(now);
+        self.tick_evict(now);
     }
 
     // --- commands ---

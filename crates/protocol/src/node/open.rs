@@ -171,7 +171,7 @@ impl Node {
     ) -> Option<Answer> {
         let covered = self.covers(session, &load.want);
         let idle = session.is_idle(now);
-        if covered && !idle {
+        if covered && !idle && (heard_all || !load.everyone) {
             return Some(Answer::Serve { lost: Version::new() });
         }
         if !heard_all {
@@ -224,6 +224,9 @@ impl Node {
         match load.purpose {
             Purpose::Open(ticket) => self.opened(ticket, opened),
             Purpose::Commit(asker, commit) => {
+                if load.everyone && matches!(opened, Opened::Session { .. }) {
+                    self.store.readmit(load.key);
+                }
                 self.resume_commit(asker, *commit, &opened, load.deadline, now);
             }
         }

@@ -322,3 +322,33 @@ fn an_open_is_answered_by_its_deadline() {
     assert_eq!(net.open(1, key(1), Some(seen)), Opened::Unavailable);
     assert!(net.now.since(before) <= REQUEST_MS + TICK_MS);
 }
+
+/// Tests rule E4: if everybody may have forgotten it, all of them together hold all there is.
+#[test]
+fn a_session_that_everybody_may_have_forgotten_is_stamped_after_asking_all() {
+    let mut net = Net::synced(2);
+    // What is created and forgotten at a host while it is alone makes all older sessions doubtful.
+    let forget = |net: &mut Net, host: usize, number: u16| {
+        let mut creation = net.creation(host, key(number), Vec::new());
+        if let protocol::Life::Create(core) = &mut creation.life {
+            core.idle_ms = 1_000;
+        }
+        net.commit(host, creation);
+        net.run_until("it is forgotten", |net| net.session(host, key(number)).is_none());
+    };
+    net.cut(0, 1);
+    net.create(1, key(1));
+    forget(&mut net, 0, 2);
+    net.mend(0, 1);
+    net.run_until("a has it", |net| net.session(0, key(1)).is_some());
+    net.crash(1);
+    net.cut(0, 1);
+    net.start(1);
+    net.run_until("b goes on alone", |net| net.node(1).is_synced());
+    forget(&mut net, 1, 3);
+    net.mend(0, 1);
+    net.run_until("b has it", |net| net.session(1, key(1)).is_some());
+    let commit = net.edits(0, key(1), vec![set("register", "x")]);
+    let version = net.commit(0, commit).version;
+    assert!(version.get(net.inc(0)).is_some(), "{version:?}");
+}

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tempfile::TempDir;
 use tokio::time::timeout;
-use transport::issue::{Ca, CertAndKey, Mode, Validity, write_new};
+use transport::issue::{Ca, CertAndKey, Readers, Validity, write_new};
 use transport::{
     ClusterName, Counters, Endpoint, EndpointConfig, Event, Events, Identity, Lane, Limits,
     NodeName, PeerAddress, TlsPaths,
@@ -36,7 +36,7 @@ impl Cluster {
         let name: ClusterName = name.parse().unwrap();
         let ca = Ca::create(&name, Validity::days(10)).unwrap();
         let dir = tempfile::tempdir().unwrap();
-        write_new(&dir.path().join("ca.pem"), ca.files().cert_pem.as_bytes(), Mode::Public)
+        write_new(&dir.path().join("ca.pem"), ca.files().cert_pem.as_bytes(), Readers::Public)
             .unwrap();
         Self { dir, ca }
     }
@@ -106,7 +106,7 @@ pub fn limits() -> Limits {
 /// Writes a file over another one in one step, so that nobody reads a half of it.
 pub fn replace(path: &Path, text: &str) {
     let new = path.with_extension("new");
-    write_new(&new, text.as_bytes(), Mode::Secret).unwrap();
+    write_new(&new, text.as_bytes(), Readers::Secret).unwrap();
     std::fs::rename(new, path).unwrap();
 }
 

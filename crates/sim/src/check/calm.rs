@@ -1,0 +1,131 @@
+//! What must hold once everything has healed: under load, when nobody asks any more, at the end.
+
+use protocol::limits::REPAIR_INTERVAL_MS;
+use session::{SessionKey, State};
+
+use crate::fault::FaultKind;
+use crate::world::{Violation, World};
+
+impl World {
+    // --- after the load ---
+
+    /// S1, P3: ten seconds of calm under load are enough for everybody to catch up.
+    pub(crate) fn check_after_load(&mut self) -> Result<(), Violation> {
+        for host in &self.hosts {
+            let Some(process) = &host.process else { continue };
+            let behind = process.node.lags().map(|lag| lag.slots).sum::<usize>();
+            if !process.node.is_synced() || process.node.sync_pending() > 0 {
+                let detail = format!("n{} has not caught up under load", host.index + 1);
+                return Err(self.violation("S1", detail));
+            }
+            let overflowing = self.kinds.contains(&FaultKind::SmallOutbox);
+            if behind > 0 && !overflowing {
+                let detail = format!("n{}: {behind} slots behind under load", host.index + 1);
+                return Err(self.violation("P3", detail));
+            }
+        }
+        Ok(())
+    }
+
+    // --- the end ---
+
+    /// L-CONV, L-DRAIN: all copies become equal within two comparisons, and nothing is left to
+    /// send.
+    pub(crate) fn converge(&mut self) -> Result<(), Violation> {
+        // The last handlers finish.
+        while !self.requests.is_empty() {
+            self.run_until(self.now_us + 100_000)?;
+        }
+        let begun = self.now_us;
+        let until = begun + (2 * REPAIR_INTERVAL_MS + REPAIR_INTERVAL_MS / 2 + 6_000) * 1_000;
+        loop {
+            let next = self.now_us + 250_000;
+            self.run_until(next)?;
+            match self.difference() {
+                None => break,
+                Some(detail) if self.now_us >= until => {
+                    return Err(self.violation("L-CONV", detail));
+                }
+                Some(_) => {}
+            }
+        }
+        self.report.converged_ms = (self.now_us - begun) / 1_000;
+        // L-QUIET: nothing but heartbeats and the beginnings of comparisons.
+        self.run_until(self.now_us + 2_000_000)?;
+        self.oracle.loud = 0;
+        self.oracle.listening = true;
+        self.run_until(self.now_us + 12_000_000)?;
+        // Expiry is decided by each host's clock, so that copies that are going to expire differ
+        // for a moment.
+        if self.oracle.loud > 0 && !self.kinds.contains(&FaultKind::ShortLives) {
+            let detail = format!(
+                "{} messages in twelve idle seconds, {}",
+                self.oracle.loud, self.oracle.last_loud
+            );
+            return Err(self.violation("L-QUIET", detail));
+        }
+        Ok(())
+    }
+
+    fn difference(&self) -> Option<String> {
+        for host in &self.hosts {
+            let node = &host.process.as_ref()?.node;
+            if !node.is_drained() {
+                let lags: Vec<_> = node.lags().collect();
+                return Some(format!("L-DRAIN: n{} keeps {lags:?}", host.index + 1));
+            }
+        }
+        let first = self.hosts.first()?;
+        let reference = first.process.as_ref()?.node.store();
+        for host in &self.hosts[1..] {
+            let store = host.process.as_ref()?.node.store();
+            if store.iter().eq(reference.iter()) {
+                continue;
+            }
+            let mut keys = store.iter().chain(reference.iter()).map(|(key, _)| key);
+            let key = keys.find(|key| store.get(*key) != reference.get(*key))?;
+            return Some(format!(
+                "n1 has {:?}, n{} has {:?} under {key:?}",
+                reference.get(key),
+                host.index + 1,
+                store.get(key)
+            ));
+        }
+        None
+    }
+
+    /// I-NORES, I-DUR, I-COV once more, over everything.
+    pub(crate) fn check_end(&mut self) -> Result<(), Violation> {
+        self.check_bounds()?;
+        let keys: Vec<SessionKey> = self.oracle.records.keys().copied().collect();
+        let now = self.hosts[0].now(self.now_us);
+        for key in keys {
+            for host in 0..self.hosts.len() {
+                self.check_coverage(host, key)?;
+            }
+            let Some(record) = self.oracle.records.get(&key) else { continue };
+            let copy = self.living(0, key);
+            if let (Some((got, crashed)), Some(_)) = (record.end_acked, copy)
+                && crashed <= got
+            {
+                let detail = format!("{key:?} lives after its end was acknowledged");
+                return Err(self.violation("I-NORES", detail));
+            }
+            let short = record
+                .core
+                .as_ref()
+                .is_none_or(|core| core.idle_ms < 60_000 || now.plus(5_000) > core.hard_deadline);
+            let ended = matches!(self.held(0, key), Some(State::Ended(_)));
+            if short || ended || record.lost {
+                continue;
+            }
+            for write in &record.acked {
+                if !copy.is_some_and(|copy| copy.version.covers_all(&write.version)) {
+                    let detail = format!("{key:?}: {:?} is nowhere", write.version);
+                    return Err(self.violation("I-DUR", detail));
+                }
+            }
+        }
+        Ok(())
+    }
+}
