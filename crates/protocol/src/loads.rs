@@ -53,7 +53,17 @@ impl Load {
         deadline: Time,
     ) -> Self {
         let asked = BTreeMap::new();
-        Self { key, purpose, want, may_expire, started, deadline, widened: false, everyone: false, asked }
+        Self {
+            key,
+            purpose,
+            want,
+            may_expire,
+            started,
+            deadline,
+            widened: false,
+            everyone: false,
+            asked,
+        }
     }
 
     /// The same request, which is answered once every owner has answered.

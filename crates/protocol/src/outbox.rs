@@ -15,7 +15,7 @@ use session::{Body, Inc, SessionKey, Slot, Time, Version};
 use crate::counters::Counters;
 use crate::limits::{
     BATCH_BYTES_MAX, BATCH_DELTAS_MAX, BATCHES_IN_FLIGHT_MAX, BATCHES_REMEMBERED_MAX,
-    RETRANSMIT_MS_MAX, RETRANSMIT_MS_MIN, SKEW_RETRY_MS, UNREACHABLE_MS,
+    RETRANSMIT_MS_MAX, RETRANSMIT_MS_MIN, ROUND_STALL_MS, SKEW_RETRY_MS, UNREACHABLE_MS,
 };
 use crate::message::Batch;
 use crate::rules::{Rule, Rules};
@@ -44,6 +44,13 @@ struct InFlight {
     overdue: bool,
 }
 
+/// A comparison that the peer has begun with this node.
+struct Comparing {
+    round: u64,
+    slots: BTreeSet<Slot>,
+    began: Time,
+}
+
 /// What one peer does not have yet.
 pub(crate) struct PeerOutbox {
     dirty: BTreeMap<SessionKey, Dirty>,
@@ -56,7 +63,7 @@ pub(crate) struct PeerOutbox {
     /// Slots of which the peer may lack anything (level L1).
     slots: BTreeSet<Slot>,
     /// Slots whose comparison by the peer is under way, with its number.
-    comparing: Option<(u64, BTreeSet<Slot>)>,
+    comparing: Option<Comparing>,
     /// The latest comparison that the peer has begun.
     last_round: u64,
     unreachable_since: Option<Time>,
@@ -380,7 +387,7 @@ impl PeerOutbox {
 
     /// The peer starts comparison `round`: what it will list is what we hold from now on, so the
     /// slots are clean unless it fails, and writes from now on are single sessions (amendment 12).
-    pub(crate) fn begin_comparison(&mut self, round: u64) {
+    pub(crate) fn begin_comparison(&mut self, round: u64, now: Time) {
         // A late copy of an old beginning, followed by a late copy of its end, would make slots
         // clean that were never compared.
         if round <= self.last_round {
@@ -388,31 +395,32 @@ impl PeerOutbox {
         }
         self.last_round = round;
         self.fail_comparison();
-        self.comparing = Some((round, std::mem::take(&mut self.slots)));
+        let slots = std::mem::take(&mut self.slots);
+        self.comparing = Some(Comparing { round, slots, began: now });
     }
 
     /// The peer has everything that was listed; returns how many slots that makes clean.
     pub(crate) fn end_comparison(&mut self, round: u64) -> usize {
-        match self.comparing.take_if(|(number, _)| *number == round) {
-            Some((_, slots)) => slots.len(),
-            None => 0,
-        }
+        let ended = self.comparing.take_if(|comparing| comparing.round == round);
+        ended.map_or(0, |comparing| comparing.slots.len())
     }
 
     fn fail_comparison(&mut self) {
-        if let Some((_, slots)) = self.comparing.take() {
-            self.slots.extend(slots);
+        if let Some(comparing) = self.comparing.take() {
+            self.slots.extend(comparing.slots);
         }
     }
 
-    /// True if the peer should be asked to compare itself with us: it lacks whole slots, and was
-    /// not asked within the last second.
+    /// True if the peer should be asked to compare itself with us: it lacks whole slots, was not
+    /// asked within the last second, and is not comparing. A comparison that takes long may have
+    /// failed on its side; if it has not, the question costs one more, later.
     pub(crate) fn wants_pull(&mut self, now: Time) -> bool {
         let due = self.asked_to_pull.is_none_or(|asked| now.since(asked) >= 1_000);
-        let wants = due
-            && self.unreachable_since.is_none()
-            && self.comparing.is_none()
-            && !self.slots.is_empty();
+        let waits = match &self.comparing {
+            None => !self.slots.is_empty(),
+            Some(comparing) => now.since(comparing.began) > ROUND_STALL_MS,
+        };
+        let wants = due && waits && self.unreachable_since.is_none();
         if wants {
             self.asked_to_pull = Some(now);
         }
@@ -430,7 +438,7 @@ impl PeerOutbox {
         let comparing = self.comparing.as_ref();
         self.dirty.contains_key(&key)
             || self.slots.contains(&key.slot())
-            || comparing.is_some_and(|(_, slots)| slots.contains(&key.slot()))
+            || comparing.is_some_and(|comparing| comparing.slots.contains(&key.slot()))
     }
 
     /// Sessions that the peer lacks something of.
@@ -440,7 +448,7 @@ impl PeerOutbox {
 
     /// Slots of which the peer may lack anything, compared right now or not.
     pub(crate) fn slot_count(&self) -> usize {
-        self.slots.len() + self.comparing.as_ref().map_or(0, |(_, slots)| slots.len())
+        self.slots.len() + self.comparing.as_ref().map_or(0, |comparing| comparing.slots.len())
     }
 
     /// True if the peer lacks nothing that this node knows of.
@@ -628,11 +636,11 @@ mod tests {
         bench.peer().slots.extend([key(3, 0).slot(), key(4, 0).slot()]);
         bench.create(3, 0..1, 10);
         assert_eq!(bench.peer().dirty_count(), 0, "its slot says it already");
-        bench.peer().begin_comparison(1);
+        bench.peer().begin_comparison(1, Time(0));
         bench.create(3, 1..2, 10);
         assert_eq!((bench.peer().dirty_count(), bench.peer().slot_count()), (1, 2));
         assert_eq!(bench.peer().end_comparison(7), 0, "another one");
-        bench.peer().begin_comparison(2);
+        bench.peer().begin_comparison(2, Time(0));
         assert_eq!(bench.peer().slot_count(), 2, "the first has failed");
         assert_eq!(bench.peer().end_comparison(2), 2);
         assert_eq!(bench.peer().slot_count(), 0);
@@ -644,7 +652,7 @@ mod tests {
     fn a_comparison_that_a_cut_ends_leaves_its_slots_dirty() {
         let mut bench = bench(1_000);
         bench.peer().slots.insert(key(3, 0).slot());
-        bench.peer().begin_comparison(1);
+        bench.peer().begin_comparison(1, Time(0));
         bench.peer().set_reachable(false, NOW);
         bench.peer().set_reachable(true, NOW);
         assert_eq!(bench.peer().end_comparison(1), 0);

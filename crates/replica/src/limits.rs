@@ -24,9 +24,6 @@ pub(crate) const FLUSH_LOOK: Duration = Duration::from_millis(10);
 /// How long the connections may take to close in good order.
 pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How often the file of token keys is looked at.
-pub(crate) const KEYS_RELOAD_INTERVAL: Duration = Duration::from_secs(30);
-
 /// Ids that are drawn until one belongs to a slot of this node. With one copy on each of 64 nodes
 /// the chance to need more is less than 1 in 10^28.
 pub(crate) const ID_DRAWS_MAX: usize = 4_096;

@@ -75,7 +75,8 @@ impl Replica {
         let driver = Arc::new(Driver::new(&options, links, clock, endpoint));
         let keys = Arc::new(RwLock::new(keys));
         let fatal = Fatal::new();
-        let tasks = Tasks::start(&driver, events, keys.clone(), key_file, &fatal);
+        let every = config.node().reload_interval;
+        let tasks = Tasks::start(&driver, events, keys.clone(), key_file, every, &fatal);
         let shared = Shared {
             driver,
             config,
@@ -358,6 +359,6 @@ fn endpoint_config(config: &Config, identity: Identity, links: &Links) -> Endpoi
             connections_max: limits.connections_max,
             ..transport::Limits::default()
         },
-        reload_interval: transport::RELOAD_INTERVAL_DEFAULT,
+        reload_interval: config.node().reload_interval,
     }
 }

@@ -164,6 +164,7 @@ counters!(
     rounds_failed,
     repaired,
     expired,
+    evicted,
     ended,
     created,
     violations,

@@ -14,7 +14,6 @@ use transport::{DownReason, Event, Events, NodeName};
 
 use crate::config::TokenKeyFile;
 use crate::driver::Driver;
-use crate::limits::KEYS_RELOAD_INTERVAL;
 use crate::links::SUPERSEDED;
 
 /// The tasks; they end when this is dropped.
@@ -27,12 +26,13 @@ impl Tasks {
         events: Events,
         keys: Arc<RwLock<TokenKeys>>,
         key_file: TokenKeyFile,
+        reload_interval: Duration,
         fatal: &Fatal,
     ) -> Self {
         Self(vec![
             spawn(fatal, read(driver.clone(), events, fatal.clone())),
             spawn(fatal, tick(driver.clone())),
-            spawn(fatal, reload(keys, key_file)),
+            spawn(fatal, reload(keys, key_file, reload_interval)),
         ])
     }
 }
@@ -170,8 +170,8 @@ async fn tick(driver: Arc<Driver>) {
 
 /// Looks at the file of token keys now and then; a wrong file is reported once, and the old keys
 /// hold.
-async fn reload(keys: Arc<RwLock<TokenKeys>>, mut file: TokenKeyFile) {
-    let mut ticks = interval(KEYS_RELOAD_INTERVAL);
+async fn reload(keys: Arc<RwLock<TokenKeys>>, mut file: TokenKeyFile, every: Duration) {
+    let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut is_wrong = false;
     loop {

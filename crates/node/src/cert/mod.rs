@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use replica::config::ConfigError;
 use thiserror::Error;
-use transport::issue::{Ca, IssueError, Validity};
+use transport::issue::{Ca, IssueError, Readers, Validity};
 use transport::{ClusterName, NodeName};
 
 use crate::cli::{AuthorityArgs, IssueArgs, NodeArgs, OperatorArgs};

@@ -167,9 +167,9 @@ impl Node {
 
 // The side that is asked.
 impl Node {
-    pub(super) fn handle_root(&mut self, from: Inc, round: u64, root: Digest) {
+    pub(super) fn handle_root(&mut self, from: Inc, round: u64, root: Digest, now: Time) {
         if let Some(outbox) = self.outbox.peer_mut(from) {
-            outbox.begin_comparison(round);
+            outbox.begin_comparison(round, now);
         }
         let answer = if root == self.store.root() {
             Message::Same { round }

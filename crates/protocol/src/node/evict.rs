@@ -35,8 +35,7 @@ impl Node {
     /// True if this node is the first owner of the session that answers.
     fn decides(&self, key: SessionKey) -> bool {
         let me = self.options.inc;
-        let first =
-            self.placement.owners(key.slot()).find(|o| *o == me || self.is_reachable(*o));
+        let first = self.placement.owners(key.slot()).find(|o| *o == me || self.is_reachable(*o));
         first == Some(me)
     }
 }

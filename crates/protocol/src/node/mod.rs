@@ -315,7 +315,7 @@ impl Node {
             Message::Forwarded { request, outcome } => {
                 self.handle_forwarded(from, request, outcome, now);
             }
-            Message::Root { round, root } => self.handle_root(from, round, root),
+            Message::Root { round, root } => self.handle_root(from, round, root, now),
             Message::Same { round } => self.handle_same(from, round, now),
             Message::Digests { round, slots } => self.handle_digests(from, round, &slots, now),
             Message::Compare { round, slot, after } => {
