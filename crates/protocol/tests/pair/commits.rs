@@ -479,32 +479,3 @@ fn bound_bytes_max() {
     net.commit(1, end);
     net.create(0, key(99));
 }
-
-/// Tests rule M1: near the limit, sessions that nobody is signed in to make room, on all nodes.
-#[test]
-fn bound_evict() {
-    let mut net = Net::synced_with(2, |options| options.bytes_max = 40_000);
-    let user = session::User::new("ann").expect("a short name");
-    for number in 0..40 {
-        let mut creation = net.creation(0, key(number), vec![set("register", &"x".repeat(500))]);
-        if let Life::Create(core) = &mut creation.life {
-            core.user = Some(user.clone()).filter(|_| number % 2 == 0);
-        }
-        net.commit(0, creation);
-        net.run_ms(100);
-    }
-    assert!(net.node(0).counters().evicted + net.node(1).counters().evicted == 0, "there is room");
-    let mut number = 40;
-    while net.nodes().all(|node| node.counters().evicted == 0) {
-        let creation = net.creation(0, key(number), vec![set("register", &"x".repeat(500))]);
-        net.commit(0, creation);
-        net.run_ms(100);
-        number += 1;
-        assert!(number < 90, "it makes no room");
-    }
-    net.run_until_calm();
-    assert!((0..40).step_by(2).all(|n| net.session(1, key(n)).is_some()), "ann stays signed in");
-    assert!((0..number).any(|n| net.has_ended(0, key(n)) && net.has_ended(1, key(n))));
-    assert!(net.node(0).store().bytes() < 40_000);
-    net.create(1, key(number));
-}
