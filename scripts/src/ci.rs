@@ -33,30 +33,12 @@ struct Report {
 }
 
 const STEPS: [Step; 6] = [
-    Step {
-        name: "fmt",
-        run: format,
-    },
-    Step {
-        name: "clippy",
-        run: clippy,
-    },
-    Step {
-        name: "tidy",
-        run: tidy,
-    },
-    Step {
-        name: "docs",
-        run: docs,
-    },
-    Step {
-        name: "licences",
-        run: licences,
-    },
-    Step {
-        name: "advisories",
-        run: advisories,
-    },
+    Step { name: "fmt", run: format },
+    Step { name: "clippy", run: clippy },
+    Step { name: "tidy", run: tidy },
+    Step { name: "docs", run: docs },
+    Step { name: "licences", run: licences },
+    Step { name: "advisories", run: advisories },
 ];
 
 /// Runs every step, also after one has failed, and prints a table of the outcomes.
@@ -72,21 +54,11 @@ pub(crate) fn check(workspace: &Workspace) -> Result<ExitCode> {
         if let Outcome::NotChecked(reason) = outcome {
             println!("{} NOT checked\n  {reason}", step.name);
         }
-        reports.push(Report {
-            name: step.name,
-            outcome,
-            took: started.elapsed(),
-        });
+        reports.push(Report { name: step.name, outcome, took: started.elapsed() });
     }
     print!("\n{}", table(&reports));
-    let failed = reports
-        .iter()
-        .any(|report| report.outcome == Outcome::Failed);
-    Ok(if failed {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
-    })
+    let failed = reports.iter().any(|report| report.outcome == Outcome::Failed);
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// Formats, and lets clippy apply what it can.
@@ -94,24 +66,12 @@ pub(crate) fn check(workspace: &Workspace) -> Result<ExitCode> {
 /// # Errors
 /// cargo could not be started.
 pub(crate) fn fix(workspace: &Workspace) -> Result<ExitCode> {
-    let clippy = [
-        "clippy",
-        "--fix",
-        "--allow-dirty",
-        "--allow-staged",
-        "--workspace",
-        "--all-targets",
-    ];
+    let clippy =
+        ["clippy", "--fix", "--allow-dirty", "--allow-staged", "--workspace", "--all-targets"];
     let fixed = cargo(workspace, &clippy)?;
     let formatted = cargo(workspace, &["fmt", "--all"])?;
-    let passed = [fixed, formatted]
-        .iter()
-        .all(|outcome| *outcome == Outcome::Passed);
-    Ok(if passed {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    let passed = [fixed, formatted].iter().all(|outcome| *outcome == Outcome::Passed);
+    Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn format(workspace: &Workspace) -> Result<Outcome> {
@@ -119,17 +79,7 @@ fn format(workspace: &Workspace) -> Result<Outcome> {
 }
 
 fn clippy(workspace: &Workspace) -> Result<Outcome> {
-    cargo(
-        workspace,
-        &[
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--",
-            "-D",
-            "warnings",
-        ],
-    )
+    cargo(workspace, &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])
 }
 
 fn tidy(workspace: &Workspace) -> Result<Outcome> {
@@ -138,9 +88,7 @@ fn tidy(workspace: &Workspace) -> Result<Outcome> {
 
 fn docs(workspace: &Workspace) -> Result<Outcome> {
     let mut command = workspace.command("cargo", &["doc", "--workspace", "--no-deps"]);
-    Ok(passed_if(
-        status(command.env("RUSTDOCFLAGS", "-D warnings"))?.success(),
-    ))
+    Ok(passed_if(status(command.env("RUSTDOCFLAGS", "-D warnings"))?.success()))
 }
 
 fn licences(workspace: &Workspace) -> Result<Outcome> {
@@ -156,9 +104,7 @@ fn advisories(workspace: &Workspace) -> Result<Outcome> {
         return Ok(without_cargo_deny());
     }
     if !has_advisory_database() {
-        return Ok(Outcome::NotChecked(
-            "no advisory database here; `cargo deny fetch db` gets it",
-        ));
+        return Ok(Outcome::NotChecked("no advisory database here; `cargo deny fetch db` gets it"));
     }
     cargo(workspace, &["deny", "--offline", "check", "advisories"])
 }
@@ -190,17 +136,11 @@ fn has_advisory_database() -> bool {
 }
 
 fn cargo(workspace: &Workspace, arguments: &[&str]) -> Result<Outcome> {
-    Ok(passed_if(
-        status(&mut workspace.command("cargo", arguments))?.success(),
-    ))
+    Ok(passed_if(status(&mut workspace.command("cargo", arguments))?.success()))
 }
 
 fn passed_if(passed: bool) -> Outcome {
-    if passed {
-        Outcome::Passed
-    } else {
-        Outcome::Failed
-    }
+    if passed { Outcome::Passed } else { Outcome::Failed }
 }
 
 fn table(reports: &[Report]) -> String {
@@ -211,11 +151,7 @@ fn table(reports: &[Report]) -> String {
             Outcome::Failed => "FAILED",
             Outcome::NotChecked(_) => "not checked",
         };
-        text += &format!(
-            "{:<12}{result:<13}{:>8.1}\n",
-            report.name,
-            report.took.as_secs_f64()
-        );
+        text += &format!("{:<12}{result:<13}{:>8.1}\n", report.name, report.took.as_secs_f64());
     }
     text
 }
@@ -226,11 +162,7 @@ mod tests {
 
     #[test]
     fn the_table_tells_not_checked_from_passed() {
-        let report = |name, outcome| Report {
-            name,
-            outcome,
-            took: Duration::from_millis(1_250),
-        };
+        let report = |name, outcome| Report { name, outcome, took: Duration::from_millis(1_250) };
         let reports = [
             report("fmt", Outcome::Passed),
             report("docs", Outcome::Failed),

@@ -22,16 +22,10 @@ struct Target {
 /// # Errors
 /// A tool is missing (the message says how to get it), or there is no such target.
 pub(crate) fn run(workspace: &Workspace, minutes: u64, only: Option<&str>) -> Result<ExitCode> {
-    ensure!(
-        (1..=MINUTES_MAX).contains(&minutes),
-        "--minutes takes 1 to {MINUTES_MAX}"
-    );
+    ensure!((1..=MINUTES_MAX).contains(&minutes), "--minutes takes 1 to {MINUTES_MAX}");
     let mut targets = targets(workspace.root())?;
     targets.retain(|target| only.is_none_or(|name| target.name == name));
-    ensure!(
-        !targets.is_empty(),
-        "no such fuzz target in crates/*/fuzz/Cargo.toml"
-    );
+    ensure!(!targets.is_empty(), "no such fuzz target in crates/*/fuzz/Cargo.toml");
     demand_tools(workspace)?;
     let mut failed = Vec::new();
     for target in &targets {
@@ -41,10 +35,7 @@ pub(crate) fn run(workspace: &Workspace, minutes: u64, only: Option<&str>) -> Re
         }
     }
     if failed.is_empty() {
-        println!(
-            "fuzz: {} targets, {minutes} min each, no finding",
-            targets.len()
-        );
+        println!("fuzz: {} targets, {minutes} min each, no finding", targets.len());
         return Ok(ExitCode::SUCCESS);
     }
     println!("fuzz: findings in {}", failed.join(", "));
@@ -64,10 +55,7 @@ fn demand_tools(workspace: &Workspace) -> Result<()> {
 /// New inputs go below `target/`, so that a run leaves the committed corpus as it was; that
 /// corpus, where there is one, is the second folder and only read.
 fn run_target(workspace: &Workspace, target: &Target, minutes: u64) -> Result<bool> {
-    let found = workspace
-        .root()
-        .join("target/fuzz-corpus")
-        .join(&target.name);
+    let found = workspace.root().join("target/fuzz-corpus").join(&target.name);
     fs::create_dir_all(&found).with_context(|| format!("cannot make {}", found.display()))?;
     let committed = target.folder.join("corpus").join(&target.name);
     let mut command = workspace.command("cargo", &["+nightly", "fuzz", "run", "--fuzz-dir"]);
@@ -75,9 +63,7 @@ fn run_target(workspace: &Workspace, target: &Target, minutes: u64) -> Result<bo
     if committed.is_dir() {
         command.arg(&committed);
     }
-    command
-        .arg("--")
-        .arg(format!("-max_total_time={}", minutes * 60));
+    command.arg("--").arg(format!("-max_total_time={}", minutes * 60));
     Ok(status(&mut command)?.success())
 }
 
@@ -97,10 +83,7 @@ fn targets(root: &Path) -> Result<Vec<Target>> {
     let mut targets = Vec::new();
     for folder in folders {
         let names = target_names(&folder.join("Cargo.toml"))?;
-        targets.extend(names.into_iter().map(|name| Target {
-            folder: folder.clone(),
-            name,
-        }));
+        targets.extend(names.into_iter().map(|name| Target { folder: folder.clone(), name }));
     }
     Ok(targets)
 }
@@ -108,14 +91,10 @@ fn targets(root: &Path) -> Result<Vec<Target>> {
 fn target_names(manifest: &Path) -> Result<Vec<String>> {
     let text = fs::read_to_string(manifest)
         .with_context(|| format!("cannot read {}", manifest.display()))?;
-    let table: toml::Table = text
-        .parse()
-        .with_context(|| format!("cannot parse {}", manifest.display()))?;
+    let table: toml::Table =
+        text.parse().with_context(|| format!("cannot parse {}", manifest.display()))?;
     let programs = table.get("bin").and_then(toml::Value::as_array);
-    let names = programs
-        .into_iter()
-        .flatten()
-        .filter_map(|program| program.get("name")?.as_str());
+    let names = programs.into_iter().flatten().filter_map(|program| program.get("name")?.as_str());
     Ok(names.map(str::to_owned).collect())
 }
 
@@ -126,10 +105,8 @@ mod tests {
     #[test]
     fn targets_are_found_in_every_fuzz_folder() {
         let root = tempfile::tempdir().unwrap();
-        for (name, programs) in [
-            ("b", "[[bin]]\nname = \"two\""),
-            ("a", "[[bin]]\nname = \"one\""),
-        ] {
+        for (name, programs) in [("b", "[[bin]]\nname = \"two\""), ("a", "[[bin]]\nname = \"one\"")]
+        {
             let folder = root.path().join("crates").join(name).join("fuzz");
             fs::create_dir_all(&folder).unwrap();
             fs::write(folder.join("Cargo.toml"), programs).unwrap();

@@ -43,16 +43,7 @@ const TABLE: [Passthrough; 4] = [
         name: "browser",
         about: "Drives the demo with the system's browser",
         program: "cargo",
-        arguments: &[
-            "run",
-            "--release",
-            "-q",
-            "-p",
-            "cluster-tests",
-            "--bin",
-            "browser",
-            "--",
-        ],
+        arguments: &["run", "--release", "-q", "-p", "cluster-tests", "--bin", "browser", "--"],
     },
     Passthrough {
         name: "embed",
@@ -64,13 +55,8 @@ const TABLE: [Passthrough; 4] = [
 
 /// The part of the help that clap cannot know.
 pub(crate) fn help() -> String {
-    let lines = TABLE
-        .iter()
-        .map(|entry| format!("  {:<9}{}", entry.name, entry.about));
-    format!(
-        "Programs of the workspace (add --help):\n{}",
-        lines.collect::<Vec<_>>().join("\n")
-    )
+    let lines = TABLE.iter().map(|entry| format!("  {:<9}{}", entry.name, entry.about));
+    format!("Programs of the workspace (add --help):\n{}", lines.collect::<Vec<_>>().join("\n"))
 }
 
 /// Runs the program that `words[0]` names with the other words.
@@ -79,10 +65,7 @@ pub(crate) fn run(workspace: &Workspace, words: &[OsString]) -> Result<ExitCode>
         bail!("no command given");
     };
     let Some(entry) = TABLE.iter().find(|entry| name == entry.name) else {
-        bail!(
-            "no command `{}`; `cargo x --help` lists them",
-            name.to_string_lossy()
-        );
+        bail!("no command `{}`; `cargo x --help` lists them", name.to_string_lossy());
     };
     let mut command = workspace.command(entry.program, entry.arguments);
     Ok(exit_code(status(command.args(arguments))?))

@@ -33,11 +33,7 @@ struct Finding {
 
 impl Finding {
     fn new(path: &str, line: usize, message: impl Into<String>) -> Self {
-        Self {
-            path: path.to_owned(),
-            line,
-            message: message.into(),
-        }
+        Self { path: path.to_owned(), line, message: message.into() }
     }
 }
 
@@ -56,42 +52,15 @@ struct Check {
 }
 
 const CHECKS: [Check; 9] = [
-    Check {
-        name: "crate edges",
-        run: manifest::check,
-    },
-    Check {
-        name: "determinism fence",
-        run: fence::check,
-    },
-    Check {
-        name: "fenced words",
-        run: vocabulary::check,
-    },
-    Check {
-        name: "file layout",
-        run: layout::check,
-    },
-    Check {
-        name: "rule citations",
-        run: rules::check,
-    },
-    Check {
-        name: "hash of message.rs",
-        run: message_hash::check,
-    },
-    Check {
-        name: "glossary",
-        run: glossary::check,
-    },
-    Check {
-        name: "paths and markers",
-        run: paths_and_markers,
-    },
-    Check {
-        name: "test switches",
-        run: switches::check,
-    },
+    Check { name: "crate edges", run: manifest::check },
+    Check { name: "determinism fence", run: fence::check },
+    Check { name: "fenced words", run: vocabulary::check },
+    Check { name: "file layout", run: layout::check },
+    Check { name: "rule citations", run: rules::check },
+    Check { name: "hash of message.rs", run: message_hash::check },
+    Check { name: "glossary", run: glossary::check },
+    Check { name: "paths and markers", run: paths_and_markers },
+    Check { name: "test switches", run: switches::check },
 ];
 
 fn paths_and_markers(tree: &Tree) -> Vec<Finding> {
@@ -116,11 +85,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<ExitCode> {
         println!("tidy: {}: {} findings", check.name, findings.len());
         total += findings.len();
     }
-    Ok(if total == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if total == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Records the present hash of message.rs in the document.

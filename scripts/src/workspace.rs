@@ -20,9 +20,7 @@ impl Workspace {
         let root = Path::new(&manifest)
             .parent()
             .context("the scripts package lies at the top of the file system")?;
-        Ok(Self {
-            root: root.to_owned(),
-        })
+        Ok(Self { root: root.to_owned() })
     }
 
     /// The root folder.
@@ -53,9 +51,7 @@ impl Workspace {
 /// The program could not be started.
 pub(crate) fn status(command: &mut Command) -> Result<ExitStatus> {
     let program = command.get_program().to_string_lossy().into_owned();
-    command
-        .status()
-        .with_context(|| format!("cannot start {program}"))
+    command.status().with_context(|| format!("cannot start {program}"))
 }
 
 /// The same status for our own process; a child ended by a signal counts as failed.

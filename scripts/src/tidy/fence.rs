@@ -30,20 +30,13 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
 fn check_table(tree: &Tree, name: &str) -> Vec<Finding> {
     let path = format!("crates/{name}/clippy.toml");
     let Some(file) = tree.file(&path) else {
-        return vec![Finding::new(
-            &path,
-            0,
-            "a pure crate needs its determinism fence",
-        )];
+        return vec![Finding::new(&path, 0, "a pure crate needs its determinism fence")];
     };
     let Ok(table) = file.text.parse::<Table>() else {
         return vec![Finding::new(&path, 0, "not readable as TOML")];
     };
     let mut findings = Vec::new();
-    let root = tree
-        .file(ROOT)
-        .and_then(|file| file.text.parse::<Table>().ok())
-        .unwrap_or_default();
+    let root = tree.file(ROOT).and_then(|file| file.text.parse::<Table>().ok()).unwrap_or_default();
     for (key, value) in &root {
         if table.get(key) != Some(value) {
             let message =
@@ -52,11 +45,7 @@ fn check_table(tree: &Tree, name: &str) -> Vec<Finding> {
         }
     }
     for key in LINTS.map(|lint| lint.replace('_', "-")) {
-        if table
-            .get(&key)
-            .and_then(|list| list.as_array())
-            .is_none_or(Vec::is_empty)
-        {
+        if table.get(&key).and_then(|list| list.as_array()).is_none_or(Vec::is_empty) {
             findings.push(Finding::new(&path, 0, format!("`{key}` is missing")));
         }
     }
@@ -74,9 +63,7 @@ fn check_table(tree: &Tree, name: &str) -> Vec<Finding> {
 fn waived_lints(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (file, rust) in tree.rust() {
-        let is_pure = PURE
-            .iter()
-            .any(|name| file.path.starts_with(&format!("crates/{name}/")));
+        let is_pure = PURE.iter().any(|name| file.path.starts_with(&format!("crates/{name}/")));
         if !is_pure || file.is_test() || OUTSIDE.iter().any(|path| file.path.starts_with(path)) {
             continue;
         }
@@ -98,15 +85,9 @@ mod tests {
     const FENCE: &str = "max = 70\ndisallowed-methods = [\"a\"]\ndisallowed-types = [\"b\"]\n";
 
     fn messages(files: &[(&str, &str)]) -> Vec<String> {
-        let mut all = vec![
-            ("clippy.toml", "max = 70\n"),
-            ("crates/session/Cargo.toml", ""),
-        ];
+        let mut all = vec![("clippy.toml", "max = 70\n"), ("crates/session/Cargo.toml", "")];
         all.extend(files);
-        check(&planted(&all))
-            .into_iter()
-            .map(|finding| finding.message)
-            .collect()
+        check(&planted(&all)).into_iter().map(|finding| finding.message).collect()
     }
 
     #[test]
@@ -117,10 +98,7 @@ mod tests {
     #[test]
     fn a_missing_or_thinner_fence_is_found() {
         assert_eq!(messages(&[]), ["a pure crate needs its determinism fence"]);
-        let thin = [(
-            "crates/session/clippy.toml",
-            "max = 71\ndisallowed-types = []\n",
-        )];
+        let thin = [("crates/session/clippy.toml", "max = 71\ndisallowed-types = []\n")];
         assert_eq!(messages(&thin).len(), 3);
         let differing = format!("{FENCE}# and more\n");
         let found = messages(&[
@@ -128,10 +106,7 @@ mod tests {
             ("crates/sim/Cargo.toml", ""),
             ("crates/sim/clippy.toml", &differing),
         ]);
-        assert_eq!(
-            found,
-            ["the fence is one text, the same in every pure crate"]
-        );
+        assert_eq!(found, ["the fence is one text, the same in every pure crate"]);
     }
 
     #[test]

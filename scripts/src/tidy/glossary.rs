@@ -43,10 +43,11 @@ fn banned_words(glossary: &str) -> Vec<Banned> {
             continue;
         };
         let words = words.split(',').map(|word| word.trim().to_lowercase());
-        banned.extend(words.filter(|word| !word.is_empty()).map(|word| Banned {
-            word,
-            instead: instead.to_owned(),
-        }));
+        banned.extend(
+            words
+                .filter(|word| !word.is_empty())
+                .map(|word| Banned { word, instead: instead.to_owned() }),
+        );
     }
     banned
 }
@@ -58,11 +59,7 @@ fn prose(file: &File) -> Vec<(usize, String)> {
         return without_code(comments.map(|comment| (comment.line, comment_text(&comment.text))));
     }
     let is_document = file.path.ends_with(".md");
-    if is_document {
-        without_code(file.numbered())
-    } else {
-        Vec::new()
-    }
+    if is_document { without_code(file.numbered()) } else { Vec::new() }
 }
 
 fn comment_text(comment: &str) -> &str {
@@ -79,9 +76,7 @@ fn without_code<'a>(lines: impl Iterator<Item = (usize, &'a str)>) -> Vec<(usize
         } else if !is_code {
             let plain: Vec<&str> = line.split('`').step_by(2).collect();
             let plain = plain.join(" ");
-            let words = plain
-                .split_whitespace()
-                .filter(|word| !word.contains("://"));
+            let words = plain.split_whitespace().filter(|word| !word.contains("://"));
             kept.push((number, words.collect::<Vec<_>>().join(" ").to_lowercase()));
         }
     }
@@ -91,9 +86,7 @@ fn without_code<'a>(lines: impl Iterator<Item = (usize, &'a str)>) -> Vec<(usize
 fn objections(file: &File, number: usize, text: &str, banned: &[Banned]) -> Vec<Finding> {
     let matching = banned.iter().filter(|banned| says(text, &banned.word));
     let message = |banned: &Banned| format!("say {} instead of `{}`", banned.instead, banned.word);
-    matching
-        .map(|banned| Finding::new(&file.path, number, message(banned)))
-        .collect()
+    matching.map(|banned| Finding::new(&file.path, number, message(banned))).collect()
 }
 
 /// Whether the whole word, or its plural, is in the text; both in lower case.
@@ -118,24 +111,15 @@ mod tests {
 
     fn messages(path: &str, text: &str) -> Vec<String> {
         let tree = planted(&[(GLOSSARY, TABLE), (path, text)]);
-        check(&tree)
-            .into_iter()
-            .map(|finding| finding.message)
-            .collect()
+        check(&tree).into_iter().map(|finding| finding.message).collect()
     }
 
     #[test]
     fn a_banned_word_is_found_in_documents_and_doc_comments() {
         let expected = ["say repair instead of `anti-entropy`"];
         assert_eq!(messages("docs/a.md", "Then Anti-Entropy runs.\n"), expected);
-        assert_eq!(
-            messages("crates/a/src/b.rs", "//! Starts anti-entropy.\n"),
-            expected
-        );
-        assert_eq!(
-            messages("README.md", "Two vnodes.\n"),
-            ["say slot instead of `vnode`"]
-        );
+        assert_eq!(messages("crates/a/src/b.rs", "//! Starts anti-entropy.\n"), expected);
+        assert_eq!(messages("README.md", "Two vnodes.\n"), ["say slot instead of `vnode`"]);
     }
 
     #[test]

@@ -29,10 +29,7 @@ mod tests {
 
     #[test]
     fn a_file_without_its_purpose_is_found() {
-        let tree = planted(&[
-            ("a.rs", "use std::fs;\n//! late\n"),
-            ("b.rs", "//! In time.\n"),
-        ]);
+        let tree = planted(&[("a.rs", "use std::fs;\n//! late\n"), ("b.rs", "//! In time.\n")]);
         let findings = check(&tree);
         assert_eq!(findings.len(), 1);
         assert_eq!((findings[0].path.as_str(), findings[0].line), ("a.rs", 1));
@@ -41,15 +38,9 @@ mod tests {
     #[test]
     fn a_long_file_is_found_and_its_tests_are_not_counted() {
         let code = format!("//! Long.\n{}", "fn a() {}\n".repeat(LINES_MAX - 1));
-        let tests = format!(
-            "#[cfg(test)]\nmod tests {{\n{}}}\n",
-            "fn b() {}\n".repeat(100)
-        );
+        let tests = format!("#[cfg(test)]\nmod tests {{\n{}}}\n", "fn b() {}\n".repeat(100));
         assert!(check(&planted(&[("a.rs", &format!("{code}{tests}"))])).is_empty());
-        let findings = check(&planted(&[(
-            "a.rs",
-            &format!("{code}fn c() {{}}\n{tests}"),
-        )]));
+        let findings = check(&planted(&[("a.rs", &format!("{code}fn c() {{}}\n{tests}"))]));
         assert_eq!(findings[0].message, "501 lines without tests, at most 500");
     }
 }

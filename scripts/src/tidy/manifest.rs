@@ -14,10 +14,7 @@ const EDGES: [(&str, &[&str]); 11] = [
     ("transport", &[]),
     ("membership", &["session", "protocol"]),
     ("sim", &["session", "protocol"]),
-    (
-        "replica",
-        &["session", "protocol", "membership", "transport"],
-    ),
+    ("replica", &["session", "protocol", "membership", "transport"]),
     ("adapters", &["replica"]),
     ("node", &["replica", "sim", "transport"]),
     ("cluster-tests", &["replica", "node", "transport"]),
@@ -51,10 +48,8 @@ pub(super) struct Dependency<'a> {
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     let (manifests, mut findings) = parse_all(tree);
     let empty = Table::new();
-    let root = manifests
-        .iter()
-        .find(|(file, _)| file.path == ROOT)
-        .map_or(&empty, |(_, table)| table);
+    let root =
+        manifests.iter().find(|(file, _)| file.path == ROOT).map_or(&empty, |(_, table)| table);
     for (file, table) in manifests.iter().filter(|(file, _)| file.path != ROOT) {
         findings.extend(check_package(file, table, root));
     }
@@ -75,33 +70,19 @@ pub(super) fn parse_all(tree: &Tree) -> (Vec<(&File, Table)>, Vec<Finding>) {
 
 fn check_package(file: &File, table: &Table, root: &Table) -> Vec<Finding> {
     let folder = folder_of(&file.path);
-    let name = table
-        .get("package")
-        .and_then(|package| package.get("name")?.as_str());
+    let name = table.get("package").and_then(|package| package.get("name")?.as_str());
     let is_fuzz = folder == "fuzz";
     if !is_fuzz && name != Some(folder) {
-        return vec![Finding::new(
-            &file.path,
-            0,
-            "a package is named as its folder",
-        )];
+        return vec![Finding::new(&file.path, 0, "a package is named as its folder")];
     }
-    let owner = if is_fuzz {
-        folder_of(parent(&file.path))
-    } else {
-        folder
-    };
+    let owner = if is_fuzz { folder_of(parent(&file.path)) } else { folder };
     let Some((_, allowed)) = EDGES.iter().find(|(name, _)| *name == owner) else {
         let message = format!("`{owner}` is missing in the table of crate edges");
         return vec![Finding::new(&file.path, 0, message)];
     };
     let mut findings = Vec::new();
     if !is_fuzz && !takes_workspace_lints(table) {
-        findings.push(Finding::new(
-            &file.path,
-            0,
-            "`[lints] workspace = true` is missing",
-        ));
+        findings.push(Finding::new(&file.path, 0, "`[lints] workspace = true` is missing"));
     }
     for dependency in dependencies(table, root) {
         // Fuzz targets use the crate they lie in, and a crate's tests may turn on its own features.
@@ -125,18 +106,11 @@ fn objection(owner: &str, allowed: &[&str], package: &str) -> Option<String> {
 /// All dependencies of a package: the three sections, and the same for single targets.
 pub(super) fn dependencies<'a>(table: &'a Table, root: &Table) -> Vec<Dependency<'a>> {
     let targets = table.get("target").and_then(Value::as_table);
-    let scopes = targets
-        .into_iter()
-        .flat_map(Table::values)
-        .filter_map(Value::as_table);
+    let scopes = targets.into_iter().flat_map(Table::values).filter_map(Value::as_table);
     let mut found = Vec::new();
     for scope in std::iter::once(table).chain(scopes) {
         for section in SECTIONS {
-            let entries = scope
-                .get(section)
-                .and_then(Value::as_table)
-                .into_iter()
-                .flatten();
+            let entries = scope.get(section).and_then(Value::as_table).into_iter().flatten();
             found.extend(entries.map(|(name, value)| Dependency {
                 package: package_name(name, value, root),
                 section,
@@ -151,9 +125,7 @@ pub(super) fn dependencies<'a>(table: &'a Table, root: &Table) -> Vec<Dependency
 fn package_name(name: &str, value: &Value, root: &Table) -> String {
     let shared = || root.get("workspace")?.get("dependencies")?.get(name);
     let renamed = |value: &Value| Some(value.get("package")?.as_str()?.to_owned());
-    renamed(value)
-        .or_else(|| renamed(shared()?))
-        .unwrap_or_else(|| name.to_owned())
+    renamed(value).or_else(|| renamed(shared()?)).unwrap_or_else(|| name.to_owned())
 }
 
 fn takes_workspace_lints(table: &Table) -> bool {
@@ -182,10 +154,7 @@ mod tests {
         let text = format!("[package]\nname = \"{package}\"\n{LINTS}{rest}");
         let root = "[workspace.dependencies]\nwire = { package = \"bincode\", version = \"2\" }\n";
         let tree = planted(&[("Cargo.toml", root), (path, &text)]);
-        check(&tree)
-            .into_iter()
-            .map(|finding| finding.message)
-            .collect()
+        check(&tree).into_iter().map(|finding| finding.message).collect()
     }
 
     #[test]
@@ -196,18 +165,11 @@ mod tests {
 
     #[test]
     fn an_edge_outside_the_table_is_found_in_every_section() {
-        for section in [
-            "dependencies",
-            "dev-dependencies",
-            "target.'cfg(unix)'.build-dependencies",
-        ] {
+        for section in ["dependencies", "dev-dependencies", "target.'cfg(unix)'.build-dependencies"]
+        {
             let rest = format!("[{section}]\nprotocol = {{ workspace = true }}\n");
             let found = messages("crates/session/Cargo.toml", "session", &rest);
-            assert_eq!(
-                found,
-                ["`session` must not depend on `protocol`"],
-                "{section}"
-            );
+            assert_eq!(found, ["`session` must not depend on `protocol`"], "{section}");
         }
     }
 
@@ -245,10 +207,7 @@ mod tests {
             ["a package is named as its folder"]
         );
         let tree = planted(&[("crates/sim/Cargo.toml", "[package]\nname = \"sim\"\n")]);
-        assert_eq!(
-            check(&tree)[0].message,
-            "`[lints] workspace = true` is missing"
-        );
+        assert_eq!(check(&tree)[0].message, "`[lints] workspace = true` is missing");
     }
 
     #[test]

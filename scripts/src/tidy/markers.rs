@@ -20,17 +20,10 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
 
 fn check_rust(file: &File, rust: &RustSource) -> Vec<Finding> {
     let words = rust.words();
-    let macros = words
-        .iter()
-        .filter(|word| MACROS.contains(&word.text) && word.after.starts_with('!'));
+    let macros =
+        words.iter().filter(|word| MACROS.contains(&word.text) && word.after.starts_with('!'));
     let mut findings: Vec<Finding> = macros
-        .map(|word| {
-            Finding::new(
-                &file.path,
-                word.line,
-                format!("`{}!` is left over", word.text),
-            )
-        })
+        .map(|word| Finding::new(&file.path, word.line, format!("`{}!` is left over", word.text)))
         .collect();
     for comment in rust.comments() {
         findings.extend(marked(file, comment.line, &comment.text));
@@ -41,22 +34,14 @@ fn check_rust(file: &File, rust: &RustSource) -> Vec<Finding> {
 /// Text may speak about a marker in a code span; everything else may not at all.
 fn check_text(file: &File) -> Vec<Finding> {
     let has_spans = file.path.ends_with(".md");
-    let lines = file
-        .numbered()
-        .filter(|(_, line)| !(has_spans && line.contains('`')));
-    lines
-        .filter_map(|(number, line)| marked(file, number, line))
-        .collect()
+    let lines = file.numbered().filter(|(_, line)| !(has_spans && line.contains('`')));
+    lines.filter_map(|(number, line)| marked(file, number, line)).collect()
 }
 
 fn marked(file: &File, number: usize, line: &str) -> Option<Finding> {
     let mut words = line.split(|character: char| !character.is_alphanumeric());
     let word = words.find(|word| MARKERS.contains(word))?;
-    Some(Finding::new(
-        &file.path,
-        number,
-        format!("`{word}` is left over"),
-    ))
+    Some(Finding::new(&file.path, number, format!("`{word}` is left over")))
 }
 
 #[cfg(test)]
@@ -66,29 +51,18 @@ mod tests {
 
     #[test]
     fn markers_and_macros_are_found() {
-        let code = format!(
-            "//! .\n// {}: later\nfn a() {{ {}!() }}\n",
-            MARKERS[0], MACROS[0]
-        );
-        let lines: Vec<usize> = check(&planted(&[("a.rs", &code)]))
-            .iter()
-            .map(|finding| finding.line)
-            .collect();
+        let code = format!("//! .\n// {}: later\nfn a() {{ {}!() }}\n", MARKERS[0], MACROS[0]);
+        let lines: Vec<usize> =
+            check(&planted(&[("a.rs", &code)])).iter().map(|finding| finding.line).collect();
         assert_eq!(lines.len(), 2);
         assert!(lines.contains(&2) && lines.contains(&3));
-        assert_eq!(
-            check(&planted(&[("a.sh", &format!("# {} this\n", MARKERS[1]))])).len(),
-            1
-        );
+        assert_eq!(check(&planted(&[("a.sh", &format!("# {} this\n", MARKERS[1]))])).len(), 1);
     }
 
     #[test]
     fn names_literals_and_code_spans_are_no_markers() {
         let code = format!("//! .\nfn todo() {{ a(\"{}\"); }}\n", MARKERS[0]);
-        let text = format!(
-            "no `{}` here, and {}X is a number\n",
-            MARKERS[0], MARKERS[1]
-        );
+        let text = format!("no `{}` here, and {}X is a number\n", MARKERS[0], MARKERS[1]);
         assert!(check(&planted(&[("a.rs", &code), ("a.md", &text)])).is_empty());
     }
 }

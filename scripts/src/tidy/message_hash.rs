@@ -23,10 +23,7 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     };
     let present = fnv_1a(messages.text.as_bytes());
     let message = match recorded(&document.text) {
-        None => format!(
-            "no line `{LABEL}…`; write it with {} zeros and bless it",
-            DIGITS
-        ),
+        None => format!("no line `{LABEL}…`; write it with {} zeros and bless it", DIGITS),
         Some(hash) if hash == present => return Vec::new(),
         Some(_) => format!("{MESSAGES} has changed: adapt this text, then `cargo x tidy --bless`"),
     };
@@ -51,9 +48,7 @@ pub(super) fn bless(root: &Path) -> Result<()> {
 fn recorded(document: &str) -> Option<&str> {
     let start = document.find(LABEL)? + LABEL.len();
     let hash = document.get(start..start + DIGITS)?;
-    hash.bytes()
-        .all(|byte| byte.is_ascii_hexdigit())
-        .then_some(hash)
+    hash.bytes().all(|byte| byte.is_ascii_hexdigit()).then_some(hash)
 }
 
 /// FNV-1a, 64 bits: stands for "the same text", not for safety.
@@ -79,14 +74,8 @@ mod tests {
     fn a_change_on_one_side_is_found() {
         let right = format!("text\n{LABEL}85944171f73967e8\n");
         assert!(check(&planted(&[(MESSAGES, "foobar"), (DOCUMENT, &right)])).is_empty());
-        assert_eq!(
-            check(&planted(&[(MESSAGES, "foobaz"), (DOCUMENT, &right)])).len(),
-            1
-        );
-        assert_eq!(
-            check(&planted(&[(MESSAGES, "foobar"), (DOCUMENT, "text\n")])).len(),
-            1
-        );
+        assert_eq!(check(&planted(&[(MESSAGES, "foobaz"), (DOCUMENT, &right)])).len(), 1);
+        assert_eq!(check(&planted(&[(MESSAGES, "foobar"), (DOCUMENT, "text\n")])).len(), 1);
         assert!(check(&planted(&[(DOCUMENT, "text\n")])).is_empty());
     }
 

@@ -4,12 +4,8 @@ use super::Finding;
 use super::tree::Tree;
 
 /// Written apart, so that this file does not find itself.
-const FOLDERS: [&str; 4] = [
-    concat!("/", "work/"),
-    concat!("/", "home/"),
-    concat!("/", "root/"),
-    concat!("/", "Users/"),
-];
+const FOLDERS: [&str; 4] =
+    [concat!("/", "work/"), concat!("/", "home/"), concat!("/", "root/"), concat!("/", "Users/")];
 
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -40,22 +36,13 @@ mod tests {
     #[test]
     fn a_path_of_one_machine_is_found_in_any_file() {
         let path = format!("see {}me/a\n", FOLDERS[1]);
-        let tree = planted(&[
-            ("a.md", &path),
-            ("configs/a.toml", &path),
-            ("b.sh", "cd ~/a\n"),
-        ]);
+        let tree = planted(&[("a.md", &path), ("configs/a.toml", &path), ("b.sh", "cd ~/a\n")]);
         assert_eq!(check(&tree).len(), 2);
     }
 
     #[test]
     fn the_inside_of_a_longer_path_is_none() {
-        for line in [
-            "a/work/b",
-            "../home/b",
-            "https://example.org/home/a",
-            "${HOME}/work/a",
-        ] {
+        for line in ["a/work/b", "../home/b", "https://example.org/home/a", "${HOME}/work/a"] {
             assert!(check(&planted(&[("a.md", line)])).is_empty(), "{line}");
         }
     }

@@ -51,14 +51,10 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
         let matching = citations.iter().filter(|citation| citation.side == side);
         matching.map(|citation| citation.id.as_str()).collect()
     };
-    for (side, words) in [
-        (Side::Code, "code says `Rule"),
-        (Side::Test, "test says `Tests rule"),
-    ] {
+    for (side, words) in [(Side::Code, "code says `Rule"), (Side::Test, "test says `Tests rule")] {
         let cited = cited(side);
-        let missing = rules
-            .iter()
-            .filter(|(id, rule)| !rule.is_later && !cited.contains(id.as_str()));
+        let missing =
+            rules.iter().filter(|(id, rule)| !rule.is_later && !cited.contains(id.as_str()));
         findings.extend(
             missing
                 .map(|(id, rule)| Finding::new(DOCUMENT, rule.line, format!("no {words} {id}`"))),
@@ -71,9 +67,7 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
 fn rules(document: &File) -> (BTreeMap<String, Rule>, Vec<Finding>) {
     let (mut rules, mut findings) = (BTreeMap::new(), Vec::new());
     for (line, text) in document.numbered() {
-        let Some((id, rest)) = text
-            .strip_prefix("**")
-            .and_then(|text| text.split_once("**"))
+        let Some((id, rest)) = text.strip_prefix("**").and_then(|text| text.split_once("**"))
         else {
             continue;
         };
@@ -85,15 +79,8 @@ fn rules(document: &File) -> (BTreeMap<String, Rule>, Vec<Finding>) {
             continue;
         }
         let is_later = rest.trim_start().starts_with(LATER);
-        if rules
-            .insert(id.to_owned(), Rule { line, is_later })
-            .is_some()
-        {
-            findings.push(Finding::new(
-                DOCUMENT,
-                line,
-                format!("rule {id} is there twice"),
-            ));
+        if rules.insert(id.to_owned(), Rule { line, is_later }).is_some() {
+            findings.push(Finding::new(DOCUMENT, line, format!("rule {id} is there twice")));
         }
     }
     (rules, findings)
@@ -134,41 +121,21 @@ fn rust_citations<'a>(file: &'a File, rust: &RustSource) -> Vec<Citation<'a>> {
                 (false, false) => Side::Code,
                 (true, false) | (false, true) => Side::Neither,
             };
-            found.push(Citation {
-                path: &file.path,
-                line: comment.line,
-                id,
-                side,
-            });
+            found.push(Citation { path: &file.path, line: comment.line, id, side });
         }
     }
     found
 }
 
 fn story_citations(file: &File) -> Vec<Citation<'_>> {
-    let lines = file
-        .numbered()
-        .filter(|(_, text)| text.trim_start().starts_with('#'));
+    let lines = file.numbered().filter(|(_, text)| text.trim_start().starts_with('#'));
     let cited = lines.flat_map(|(line, text)| {
         let side = |says_tests| {
-            if says_tests {
-                Side::Test
-            } else {
-                Side::Neither
-            }
+            if says_tests { Side::Test } else { Side::Neither }
         };
-        cited_ids(text)
-            .into_iter()
-            .map(move |(id, says_tests)| (line, id, side(says_tests)))
+        cited_ids(text).into_iter().map(move |(id, says_tests)| (line, id, side(says_tests)))
     });
-    cited
-        .map(|(line, id, side)| Citation {
-            path: &file.path,
-            line,
-            id,
-            side,
-        })
-        .collect()
+    cited.map(|(line, id, side)| Citation { path: &file.path, line, id, side }).collect()
 }
 
 /// The ids after `Rule` or `Rules` (of either case), and whether `Tests` stands before it. A list
@@ -207,10 +174,7 @@ mod tests {
     const TEST: &str = "crates/protocol/tests/apply.rs";
 
     fn messages(files: &[(&str, &str)]) -> Vec<String> {
-        check(&planted(files))
-            .into_iter()
-            .map(|finding| finding.message)
-            .collect()
+        check(&planted(files)).into_iter().map(|finding| finding.message).collect()
     }
 
     #[test]
@@ -228,10 +192,7 @@ mod tests {
     fn a_rule_with_both_citations_is_in_order() {
         let inline = "//! .\n// Rule T2: why.\n#[cfg(test)]\nmod tests {\n // Tests rule T2.\n}\n";
         let files = [
-            (
-                DOCUMENT,
-                "# Rules\n\n**R3** A delta.\n\n**T2** Dead.\n\n**V4** (later) Views.\n",
-            ),
+            (DOCUMENT, "# Rules\n\n**R3** A delta.\n\n**T2** Dead.\n\n**V4** (later) Views.\n"),
             (CODE, "//! Rule R3 lives here.\n"),
             (TEST, "//! .\n/// Tests rule R3.\nfn a() {}\n"),
             ("crates/protocol/src/sweep.rs", inline),
@@ -247,10 +208,7 @@ mod tests {
             ["no code says `Rule R3`", "no test says `Tests rule R3`"]
         );
         let code = (CODE, "//! .\n// Rules R3 and R3.\n// Tests rule R3\n");
-        assert_eq!(
-            messages(&[document, code]),
-            ["no test says `Tests rule R3`"]
-        );
+        assert_eq!(messages(&[document, code]), ["no test says `Tests rule R3`"]);
         let test = (TEST, "//! .\n// Rule R3.\n// Tests rule R3\n");
         assert_eq!(messages(&[document, test]), ["no code says `Rule R3`"]);
     }
@@ -258,17 +216,8 @@ mod tests {
     #[test]
     fn a_citation_of_no_rule_is_found() {
         let document = (DOCUMENT, "**R3** (later) A delta.\n");
-        let found = messages(&[
-            document,
-            (CODE, "//! .\n// See rules R3, R4 and K2. Then B1.\n"),
-        ]);
-        assert_eq!(
-            found,
-            [
-                "docs/protocol.md has no rule R4",
-                "docs/protocol.md has no rule K2"
-            ]
-        );
+        let found = messages(&[document, (CODE, "//! .\n// See rules R3, R4 and K2. Then B1.\n")]);
+        assert_eq!(found, ["docs/protocol.md has no rule R4", "docs/protocol.md has no rule K2"]);
     }
 
     #[test]

@@ -52,21 +52,13 @@ impl RustSource {
                 Kind::Literal => {}
             }
             if kind != Kind::Code {
-                code.extend(
-                    token
-                        .bytes()
-                        .map(|byte| if byte == b'\n' { '\n' } else { ' ' }),
-                );
+                code.extend(token.bytes().map(|byte| if byte == b'\n' { '\n' } else { ' ' }));
             }
             line += token.matches('\n').count();
             rest = tail;
         }
         let tests = inline_tests(&code);
-        Self {
-            code,
-            comments,
-            tests,
-        }
+        Self { code, comments, tests }
     }
 
     pub(crate) fn comments(&self) -> &[Comment] {
@@ -93,12 +85,7 @@ impl RustSource {
             let length = word_length(rest);
             if starts_word(rest) {
                 let (text, after) = rest.split_at(length);
-                words.push(Word {
-                    line,
-                    text,
-                    before,
-                    after,
-                });
+                words.push(Word { line, text, before, after });
             } else if rest.starts_with('\n') {
                 line += 1;
             }
@@ -113,16 +100,12 @@ fn is_word(character: char) -> bool {
 }
 
 fn starts_word(rest: &str) -> bool {
-    rest.chars()
-        .next()
-        .is_some_and(|first| is_word(first) && !first.is_ascii_digit())
+    rest.chars().next().is_some_and(|first| is_word(first) && !first.is_ascii_digit())
 }
 
 /// Length in bytes of the word (or number) at the start, of the one character there if it is none.
 fn word_length(rest: &str) -> usize {
-    let end = rest
-        .find(|character| !is_word(character))
-        .unwrap_or(rest.len());
+    let end = rest.find(|character| !is_word(character)).unwrap_or(rest.len());
     end.max(rest.chars().next().map_or(0, char::len_utf8))
 }
 
@@ -204,33 +187,21 @@ fn prefixed_literal_length(rest: &str) -> Option<usize> {
         return None;
     }
     if !name.ends_with('r') {
-        return tail
-            .starts_with('"')
-            .then(|| prefix + quoted_length(tail, '"'));
+        return tail.starts_with('"').then(|| prefix + quoted_length(tail, '"'));
     }
     let hashes = tail.find(|character| character != '#')?;
     let body = tail[hashes..].strip_prefix('"')?;
     let end = format!("\"{}", "#".repeat(hashes));
-    let length = body
-        .find(&end)
-        .map_or(body.len(), |found| found + end.len());
+    let length = body.find(&end).map_or(body.len(), |found| found + end.len());
     Some(prefix + hashes + 1 + length)
 }
 
 fn comment_lines(token: &str, line: usize) -> Vec<Comment> {
     let starts = ["///", "//!", "/**", "/*!"];
     let is_doc = starts.iter().any(|start| token.starts_with(start))
-        && !["////", "/***", "/**/"]
-            .iter()
-            .any(|start| token.starts_with(start));
+        && !["////", "/***", "/**/"].iter().any(|start| token.starts_with(start));
     let numbered = token.lines().zip(line..);
-    numbered
-        .map(|(text, line)| Comment {
-            line,
-            text: text.to_owned(),
-            is_doc,
-        })
-        .collect()
+    numbered.map(|(text, line)| Comment { line, text: text.to_owned(), is_doc }).collect()
 }
 
 /// The lines of each `#[cfg(test)] mod … { … }`, from the attribute to the closing brace.
@@ -279,45 +250,28 @@ mod tests {
 
     fn words(text: &str) -> Vec<String> {
         let source = RustSource::parse(text);
-        source
-            .words()
-            .iter()
-            .map(|word| word.text.to_owned())
-            .collect()
+        source.words().iter().map(|word| word.text.to_owned()).collect()
     }
 
     #[test]
     fn literals_and_comments_hold_no_words() {
         assert_eq!(words(r#"let a = "b \" c"; // d"#), ["let", "a"]);
         assert_eq!(words("/* a /* b */ c */ d"), ["d"]);
-        assert_eq!(
-            words("x(r#\"a \" b\"#, br\"c\", b\"d\", c\"e\") y"),
-            ["x", "y"]
-        );
+        assert_eq!(words("x(r#\"a \" b\"#, br\"c\", b\"d\", c\"e\") y"), ["x", "y"]);
         assert_eq!(words(r"a('\'', 'b', '\u{41}', b'c') d"), ["a", "b", "d"]);
     }
 
     #[test]
     fn lifetimes_and_raw_identifiers_are_code() {
-        assert_eq!(
-            words("fn f<'a>(x: &'a str)"),
-            ["fn", "f", "a", "x", "a", "str"]
-        );
+        assert_eq!(words("fn f<'a>(x: &'a str)"), ["fn", "f", "a", "x", "a", "str"]);
         assert_eq!(words("r#type 0o600"), ["r", "type"]);
     }
 
     #[test]
     fn comments_know_their_lines_and_whether_they_document() {
         let source = RustSource::parse("//! one\nfn f() {} // two\n/** three\nfour */\n//// five");
-        let seen: Vec<_> = source
-            .comments()
-            .iter()
-            .map(|c| (c.line, c.is_doc))
-            .collect();
-        assert_eq!(
-            seen,
-            [(1, true), (2, false), (3, true), (4, true), (5, false)]
-        );
+        let seen: Vec<_> = source.comments().iter().map(|c| (c.line, c.is_doc)).collect();
+        assert_eq!(seen, [(1, true), (2, false), (3, true), (4, true), (5, false)]);
     }
 
     #[test]

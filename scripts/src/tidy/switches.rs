@@ -15,12 +15,9 @@ const TESTS: [&str; 2] = ["cluster-tests/Cargo.toml", "fuzz/Cargo.toml"];
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     // What cannot be parsed is reported by the check of crate edges.
     let (manifests, _) = parse_all(tree);
-    let shipped = manifests
-        .iter()
-        .filter(|(file, _)| !TESTS.iter().any(|end| file.path.ends_with(end)));
-    shipped
-        .flat_map(|(file, table)| check_package(file, table))
-        .collect()
+    let shipped =
+        manifests.iter().filter(|(file, _)| !TESTS.iter().any(|end| file.path.ends_with(end)));
+    shipped.flat_map(|(file, table)| check_package(file, table)).collect()
 }
 
 fn check_package(file: &File, table: &Table) -> Vec<Finding> {
@@ -32,16 +29,12 @@ fn check_package(file: &File, table: &Table) -> Vec<Finding> {
     for dependency in dependencies(table, &Table::new()) {
         if dependency.section != "dev-dependencies" {
             for switch in switches_in(dependency.value.get("features")) {
-                report(
-                    &switch,
-                    &format!("the dependency on `{}`", dependency.package),
-                );
+                report(&switch, &format!("the dependency on `{}`", dependency.package));
             }
         }
     }
-    let shared = table
-        .get("workspace")
-        .and_then(|workspace| workspace.get("dependencies")?.as_table());
+    let shared =
+        table.get("workspace").and_then(|workspace| workspace.get("dependencies")?.as_table());
     for (name, value) in shared.into_iter().flatten() {
         for switch in switches_in(value.get("features")) {
             report(&switch, &format!("the workspace's dependency on `{name}`"));
@@ -64,11 +57,7 @@ fn switches_in(features: Option<&Value>) -> Vec<String> {
     let features = features.and_then(Value::as_array).into_iter().flatten();
     let names = features.filter_map(Value::as_str);
     names
-        .filter(|name| {
-            name.rsplit('/')
-                .next()
-                .is_some_and(|last| SWITCHES.contains(&last))
-        })
+        .filter(|name| name.rsplit('/').next().is_some_and(|last| SWITCHES.contains(&last)))
         .map(str::to_owned)
         .collect()
 }

@@ -30,11 +30,7 @@ impl Tree {
     /// # Errors
     /// `root` cannot be listed, or a file cannot be read.
     pub(crate) fn load(root: &Path) -> Result<Self> {
-        let mut paths = if root.join(".git").exists() {
-            list_git(root)?
-        } else {
-            list_all(root)?
-        };
+        let mut paths = if root.join(".git").exists() { list_git(root)? } else { list_all(root)? };
         paths.sort();
         let mut files = Vec::new();
         for path in paths {
@@ -53,16 +49,12 @@ impl Tree {
 
     /// Every Rust file with its parts.
     pub(crate) fn rust(&self) -> impl Iterator<Item = (&File, &RustSource)> {
-        self.files
-            .iter()
-            .filter_map(|file| Some((file, file.rust.as_ref()?)))
+        self.files.iter().filter_map(|file| Some((file, file.rust.as_ref()?)))
     }
 
     /// Every file whose name ends in `end`.
     pub(crate) fn ending<'a>(&'a self, end: &'a str) -> impl Iterator<Item = &'a File> {
-        self.files
-            .iter()
-            .filter(move |file| file.path.ends_with(end))
+        self.files.iter().filter(move |file| file.path.ends_with(end))
     }
 }
 
@@ -99,23 +91,10 @@ impl File {
 }
 
 fn list_git(root: &Path) -> Result<Vec<String>> {
-    let arguments = [
-        "ls-files",
-        "-z",
-        "--cached",
-        "--others",
-        "--exclude-standard",
-    ];
-    let output = Command::new("git")
-        .args(arguments)
-        .current_dir(root)
-        .output();
+    let arguments = ["ls-files", "-z", "--cached", "--others", "--exclude-standard"];
+    let output = Command::new("git").args(arguments).current_dir(root).output();
     let output = output.context("cannot start git")?;
-    ensure!(
-        output.status.success(),
-        "git ls-files failed in {}",
-        root.display()
-    );
+    ensure!(output.status.success(), "git ls-files failed in {}", root.display());
     let text = String::from_utf8(output.stdout).context("a file name is not UTF-8")?;
     let mut paths: Vec<String> = text.split_terminator('\0').map(str::to_owned).collect();
     paths.dedup();
@@ -129,16 +108,8 @@ fn list_all(root: &Path) -> Result<Vec<String>> {
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(root.join(&folder))? {
             let entry = entry?;
-            let name = entry
-                .file_name()
-                .into_string()
-                .ok()
-                .context("a file name is not UTF-8")?;
-            let path = if folder.is_empty() {
-                name
-            } else {
-                format!("{folder}/{name}")
-            };
+            let name = entry.file_name().into_string().ok().context("a file name is not UTF-8")?;
+            let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
             if entry.file_type()?.is_dir() {
                 if path != "target" {
                     folders.push(path);

@@ -42,12 +42,7 @@ const FENCES: [Fence; 10] = [
 ];
 
 const fn named(word: &'static str, places: &'static [&'static str]) -> Fence {
-    Fence {
-        word,
-        is_match: is_named,
-        places,
-        is_free_in_tests: false,
-    }
+    Fence { word, is_match: is_named, places, is_free_in_tests: false }
 }
 
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
@@ -60,10 +55,7 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
 
 fn check_file(file: &File, rust: &RustSource) -> Vec<Finding> {
     let strangers = FENCES.iter().filter(|fence| {
-        let is_home = fence
-            .places
-            .iter()
-            .any(|place| file.path.starts_with(place));
+        let is_home = fence.places.iter().any(|place| file.path.starts_with(place));
         !(is_home || fence.is_free_in_tests && file.is_test())
     });
     let strangers: Vec<&Fence> = strangers.collect();
@@ -72,11 +64,8 @@ fn check_file(file: &File, rust: &RustSource) -> Vec<Finding> {
         let is_test = rust.is_test_line(word.line);
         for fence in &strangers {
             if !(fence.is_free_in_tests && is_test) && (fence.is_match)(&word, fence.word) {
-                let message = format!(
-                    "`{}` belongs to {} only",
-                    fence.word,
-                    fence.places.join(", ")
-                );
+                let message =
+                    format!("`{}` belongs to {} only", fence.word, fence.places.join(", "));
                 findings.push(Finding::new(&file.path, word.line, message));
             }
         }
@@ -91,9 +80,7 @@ fn is_named(word: &Word<'_>, name: &str) -> bool {
 /// Any identifier with the word in it, but for the permissions of files.
 fn says_mode(word: &Word<'_>, name: &str) -> bool {
     let plural = format!("{name}s");
-    let is_said = humps(word.text)
-        .iter()
-        .any(|hump| *hump == name || *hump == plural);
+    let is_said = humps(word.text).iter().any(|hump| *hump == name || *hump == plural);
     is_said && !is_permission(word)
 }
 
@@ -137,56 +124,21 @@ mod tests {
 
     #[test]
     fn a_fenced_crate_is_named_in_its_place_only() {
-        assert_eq!(
-            findings(
-                "crates/protocol/src/message.rs",
-                "#[derive(bincode::Encode)]"
-            ),
-            1
-        );
-        assert_eq!(
-            findings("crates/protocol/tests/golden.rs", "use bincode::config;"),
-            1
-        );
-        assert_eq!(
-            findings("crates/protocol/src/wire.rs", "use bincode::config;"),
-            0
-        );
-        assert_eq!(
-            findings(
-                "crates/replica/src/driver.rs",
-                "use quinn::Endpoint; use rustls;"
-            ),
-            2
-        );
-        assert_eq!(
-            findings(
-                "crates/replica/src/driver.rs",
-                "// quinn\nlet a = \"rustls\";"
-            ),
-            0
-        );
+        assert_eq!(findings("crates/protocol/src/message.rs", "#[derive(bincode::Encode)]"), 1);
+        assert_eq!(findings("crates/protocol/tests/golden.rs", "use bincode::config;"), 1);
+        assert_eq!(findings("crates/protocol/src/wire.rs", "use bincode::config;"), 0);
+        assert_eq!(findings("crates/replica/src/driver.rs", "use quinn::Endpoint; use rustls;"), 2);
+        assert_eq!(findings("crates/replica/src/driver.rs", "// quinn\nlet a = \"rustls\";"), 0);
     }
 
     #[test]
     fn the_mode_is_said_in_the_configuration_only() {
-        for code in [
-            "let mode = 1;",
-            "enum ReplicationMode {}",
-            "fn set_mode(x: u8) {}",
-            "modes()",
-        ] {
+        for code in ["let mode = 1;", "enum ReplicationMode {}", "fn set_mode(x: u8) {}", "modes()"]
+        {
             assert_eq!(findings("crates/replica/src/driver.rs", code), 1, "{code}");
-            assert_eq!(
-                findings("crates/replica/src/config/file.rs", code),
-                0,
-                "{code}"
-            );
+            assert_eq!(findings("crates/replica/src/config/file.rs", code), 0, "{code}");
         }
-        assert_eq!(
-            findings("crates/sim/src/model.rs", "struct Model; let modern = 1;"),
-            0
-        );
+        assert_eq!(findings("crates/sim/src/model.rs", "struct Model; let modern = 1;"), 0);
     }
 
     #[test]
@@ -197,18 +149,9 @@ mod tests {
 
     #[test]
     fn copies_are_read_by_placement_only() {
-        assert_eq!(
-            findings("crates/protocol/src/repair.rs", "if view.copies > 2 {}"),
-            1
-        );
-        assert_eq!(
-            findings("crates/protocol/src/view.rs", "View { copies: 3 }"),
-            0
-        );
-        assert_eq!(
-            findings("crates/protocol/src/placement.rs", "view.copies"),
-            0
-        );
+        assert_eq!(findings("crates/protocol/src/repair.rs", "if view.copies > 2 {}"), 1);
+        assert_eq!(findings("crates/protocol/src/view.rs", "View { copies: 3 }"), 0);
+        assert_eq!(findings("crates/protocol/src/placement.rs", "view.copies"), 0);
         let test = "#[cfg(test)]\nmod tests {\n fn a() { view.copies; }\n}\n";
         assert_eq!(findings("crates/protocol/src/view.rs", test), 0);
     }
