@@ -131,6 +131,15 @@ impl Waiters {
         done
     }
 
+    /// Answers the commits of one session of which `hopeless` says the same.
+    pub(crate) fn give_up(
+        &mut self,
+        key: SessionKey,
+        hopeless: impl Fn(&[Inc]) -> bool,
+    ) -> Vec<(Asker, Outcome)> {
+        self.resolve(key, |waiter| hopeless(&waiter.got))
+    }
+
     fn resolve(
         &mut self,
         key: SessionKey,

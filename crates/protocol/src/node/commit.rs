@@ -11,6 +11,8 @@ use crate::forwards::Known;
 use crate::limits::{EDITS_MAX, REQUEST_MS_MAX};
 use crate::loads::{Load, Purpose};
 use crate::message::{Commit, Lane, Life, Message};
+use crate::outbox::Outbox;
+use crate::placement::Placement;
 use crate::rules::Rule;
 use crate::violation::Violation;
 use crate::waiters::{Asker, Target, Waiter};
@@ -219,8 +221,14 @@ impl Node {
         let deadline = now.plus(self.options.ack_timeout_ms);
         let waiter = Waiter::new(asker, target, version, asked, deadline);
         if let Some((asker, outcome)) = self.waiters.add(key, waiter) {
-            self.answer(asker, outcome);
+            return self.answer(asker, outcome);
         }
+        // Where no other owner answers, as in half of a pair, no write waits for a tick.
+        let done = {
+            let able = able_to_acknowledge(&self.placement, &self.outbox, self.options.inc);
+            self.waiters.give_up(key, |got| !able(key, got))
+        };
+        self.answer_all(done);
     }
 
     /// What rule D4 forbids, for the test that switches it off.
@@ -254,14 +262,10 @@ impl Node {
 
     /// Rule C1: nobody waits longer than the timeout, nor for owners that cannot answer.
     pub(super) fn tick_waiters(&mut self, now: Time) {
-        let (placement, outbox, me) = (&self.placement, &self.outbox, self.options.inc);
-        let hopeless = |key: SessionKey, got: &[Inc]| {
-            placement.owners(key.slot()).filter(|owner| *owner != me).all(|owner| {
-                got.contains(&owner)
-                    || !outbox.peer(owner).is_some_and(|peer| peer.can_acknowledge(key.slot()))
-            })
+        let done = {
+            let able = able_to_acknowledge(&self.placement, &self.outbox, self.options.inc);
+            self.waiters.expire(now, |key, got| !able(key, got))
         };
-        let done = self.waiters.expire(now, hopeless);
         self.answer_all(done);
     }
 
@@ -403,6 +407,20 @@ impl Node {
                 self.execute(Asker::Peer(from, request), commit, deadline, now);
             }
         }
+    }
+}
+
+/// Tells whether anybody is left who could acknowledge a write to a session, beside those who
+/// have (rule C1: nobody waits for the suspected, nor for a slot that is being compared).
+fn able_to_acknowledge<'a>(
+    placement: &'a Placement,
+    outbox: &'a Outbox,
+    me: Inc,
+) -> impl Fn(SessionKey, &[Inc]) -> bool + 'a {
+    move |key, got| {
+        let slot = key.slot();
+        let able = |owner: Inc| outbox.peer(owner).is_some_and(|peer| peer.can_acknowledge(slot));
+        placement.owners(slot).any(|o| o != me && !got.contains(&o) && able(o))
     }
 }
 
