@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use quinn::{Connecting, Connection, ConnectionError, Incoming, Side};
+use quinn::{Connecting, Connection, ConnectionError, Incoming, Side, TransportErrorCode};
 use tokio::time::timeout;
 
 use crate::attempt::Offer;
@@ -107,14 +107,28 @@ fn hand_over(shared: &Shared, peer: &Peer, offer: Offer) {
 }
 
 fn refuse(shared: &Shared, error: &AttemptError, from: SocketAddr) {
-    // A peer that gives up an attempt is not refused.
-    let given_up = matches!(
-        error,
-        AttemptError::Connection(
-            ConnectionError::ApplicationClosed(_) | ConnectionError::LocallyClosed
-        )
-    );
+    let given_up = match error {
+        AttemptError::Connection(error) => is_given_up(error),
+        AttemptError::Resolve { .. }
+        | AttemptError::NoAddress { .. }
+        | AttemptError::NoAnswer(_)
+        | AttemptError::Refused(_)
+        | AttemptError::Preface
+        | AttemptError::Slow
+        | AttemptError::Dial(_)
+        | AttemptError::Random(_) => false,
+    };
     if !given_up {
         shared.meters.refuse(error.refusal(Side::Server).unwrap_or(Refusal::Handshake), from);
     }
+}
+
+/// A peer that gives up an attempt is not refused. During the handshake QUIC says so with an error
+/// of the transport.
+fn is_given_up(error: &ConnectionError) -> bool {
+    let is_during_handshake = matches!(error, ConnectionError::ConnectionClosed(close)
+        if close.error_code == TransportErrorCode::APPLICATION_ERROR);
+    let is_afterwards =
+        matches!(error, ConnectionError::ApplicationClosed(_) | ConnectionError::LocallyClosed);
+    is_during_handshake || is_afterwards
 }

@@ -19,7 +19,7 @@ use crate::event::{Close, DownReason, Event};
 use crate::identity::Identity;
 use crate::inbox::Inbox;
 use crate::lane::Lane;
-use crate::limits::{HELLO_BYTES_MAX, Limits, OFFERS_MAX};
+use crate::limits::{GOODBYE_WAIT_MAX, HELLO_BYTES_MAX, Limits, OFFERS_MAX};
 use crate::name::{ClusterName, NodeName};
 use crate::pair::{Pair, Peer, PeerState, Phase};
 use crate::socket::{self, CountingSocket};
@@ -254,6 +254,7 @@ impl Endpoint {
             }
         }
         self.shared.close();
+        let until = until.min(Instant::now() + GOODBYE_WAIT_MAX);
         let _ = timeout_at(until.into(), self.shared.endpoint.wait_idle()).await;
     }
 }

@@ -48,6 +48,10 @@ pub(crate) const INCOMING_BYTES_TOTAL_MAX: u64 = 1024 * 1024;
 /// traffic loses thousands of packets where it loses none with this.
 pub(crate) const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 
+/// Longest wait for closed connections to be forgotten when the endpoint stops. They have said
+/// goodbye by then; who has not heard it gets a reset, or notices the silence.
+pub(crate) const GOODBYE_WAIT_MAX: Duration = Duration::from_millis(500);
+
 /// First guess of the round trip time. A lost first packet costs a small multiple of it.
 pub(crate) const INITIAL_RTT: Duration = Duration::from_millis(20);
 
