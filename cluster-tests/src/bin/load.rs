@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use clap::Parser;
 use cluster_tests::check;
-use cluster_tests::cluster::Cluster;
+use cluster_tests::cluster::{Cluster, name};
 use cluster_tests::faults::{End, end_in_turn};
 use cluster_tests::history::Down;
 use cluster_tests::load::{self, Plan, Progress};
@@ -35,6 +35,9 @@ struct Arguments {
     /// How often a node is killed with `kill -9` and started again meanwhile
     #[arg(long, default_value_t = 0)]
     kills: u64,
+    /// The same with SIGTERM instead: a rolling restart
+    #[arg(long, default_value_t = 0, conflicts_with = "kills")]
+    drains: u64,
     /// What the choices of the visitors follow from; by default another one each time
     #[arg(long)]
     seed: Option<u64>,
@@ -51,10 +54,12 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let Arguments { clients, requests, kills, .. } = *arguments;
+    let Arguments { clients, requests, kills, drains, .. } = *arguments;
     let seed = arguments.seed.unwrap_or_else(|| fastrand::u64(..1 << 32));
-    println!("{clients} clients on {} nodes, {kills} kills, seed {seed}", arguments.nodes);
-    let mut cluster = Cluster::start(&Service::this()?, arguments.nodes)?;
+    let (end, times) = if drains > 0 { (End::Drain, drains) } else { (End::Kill, kills) };
+    let nodes = arguments.nodes;
+    println!("{clients} clients on {nodes} nodes, {kills} kills, {drains} drains, seed {seed}");
+    let mut cluster = Cluster::start(&Service::this()?, nodes)?;
     let plan = Plan { clients, requests, seed, pause: Duration::ZERO };
     let progress = Progress::default();
     let addresses = cluster.addresses();
@@ -65,13 +70,17 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
             (visitors, elapsed)
         });
         scope.spawn(|| show(&progress, requests));
-        let gap = requests / (kills + 1);
-        let downs = end_in_turn(&mut cluster, End::Kill, kills, gap, &progress);
+        let gap = requests / (times + 1);
+        let downs = end_in_turn(&mut cluster, end, times, gap, &progress);
         load.join().map(|(visitors, elapsed)| (visitors, elapsed, downs))
     })
     .ok()
     .context("the load has failed")?;
     let downs: Vec<Down> = downs?;
+    for Down { node, from, until } in &downs {
+        let (from, until) = (from.as_millis(), until.as_millis());
+        println!("{} was down from {from} to {until} ms", name(*node));
+    }
     cluster.settled()?;
     let mut history = visitors.finish();
     history.downs = downs;
