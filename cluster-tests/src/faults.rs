@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, name};
 use crate::history::Down;
 use crate::load::Progress;
 use crate::wait::PATIENCE;
@@ -50,8 +50,10 @@ pub fn end_in_turn(
                 ensure!(status.success(), "a drained node ended with {status}");
             }
         }
+        let took = progress.started.elapsed().saturating_sub(from);
         go_on(progress, gap / DOWN_PART)?;
-        ensure!(!progress.is_over.load(Ordering::Relaxed), "the load was over before its faults");
+        let is_over = progress.is_over.load(Ordering::Relaxed);
+        ensure!(!is_over, "the load was over too early; {} took {took:?} to end", name(node));
         cluster.start_node(node)?;
         downs.push(Down { node, from, until: progress.started.elapsed() });
     }

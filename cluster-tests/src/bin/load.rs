@@ -70,7 +70,8 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
             (visitors, elapsed)
         });
         scope.spawn(|| show(&progress, requests));
-        let gap = requests / (times + 1);
+        // Requests go on while a node is down and while it starts, about as many again.
+        let gap = requests / (2 * times + 1);
         let downs = end_in_turn(&mut cluster, end, times, gap, &progress);
         load.join().map(|(visitors, elapsed)| (visitors, elapsed, downs))
     })
