@@ -32,7 +32,8 @@ mod tests {
         let before = allocated_bytes().unwrap();
         let held = vec![1_u8; HELD];
         let between = allocated_bytes().unwrap();
-        assert!(between >= before + HELD, "{before} {between}");
+        // Other tests of this process allocate and free meanwhile, far less than a quarter of it.
+        assert!(between >= before + HELD / 4 * 3, "{before} {between}");
         drop(held);
         assert!(allocated_bytes().unwrap() < between - HELD / 2);
     }
