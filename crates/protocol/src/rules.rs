@@ -51,8 +51,10 @@ mod switched {
     use super::Rule;
 
     impl Rule {
-        /// All of them, in the order of their declaration.
-        pub const ALL: [Self; 18] = [
+        /// Those that storms notice within two thousand seeds, in the order of their declaration.
+        /// [`Rule::RetiredNotStamped`] is not among them: what it prevents is so rare that a test
+        /// of the state machine has to bring it about.
+        pub const ALL: [Self; 17] = [
             Self::LoCheck,
             Self::VectorToken,
             Self::DeadOnArrival,
@@ -69,7 +71,6 @@ mod switched {
             Self::EditsCarryAt,
             Self::AskAll,
             Self::DigestLastAccess,
-            Self::RetiredNotStamped,
             Self::NeedAtOnce,
         ];
     }
