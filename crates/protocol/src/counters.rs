@@ -49,6 +49,21 @@ pub struct Counters {
     pub violations: u64,
     /// Answers dropped because too many were waiting.
     pub answers_dropped: u64,
-    /// Messages of processes that are not, or no longer, members.
+    /// Messages of processes that are not, or no longer, members, or of another generation.
     pub strangers: u64,
+    /// Views adopted.
+    pub views: u64,
+    /// Deltas refused because this node does not own their slot (rule V2).
+    pub not_owned: u64,
+    /// Acknowledgements of a later epoch than this node's, kept until it adopts that (rule V2).
+    pub fenced: u64,
+    /// Comparisons that do not count as catching up, because the source had not adopted the layout
+    /// when it listed (rule V6).
+    pub unsealed: u64,
+    /// Sessions and tombstones given up because other nodes own their slots now (rule V9).
+    pub handed_over: u64,
+    /// Slots that lost everybody who could speak for them (rule V8).
+    pub losses_accepted: u64,
+    /// Bytes of sessions sent in answers to repair requests.
+    pub repair_bytes: u64,
 }

@@ -1,7 +1,7 @@
 //! What an application learns: the answers to its requests, and what a peer did wrong.
 
 use serde::{Deserialize, Serialize};
-use session::{EditError, Inc, Session, Tombstone, Version};
+use session::{EditError, Inc, Session, Slot, Tombstone, Version};
 
 use crate::violation::Violation;
 
@@ -23,14 +23,15 @@ pub enum Ack {
 }
 
 impl Ack {
-    /// The number of *other* owners to wait for, of `owners` in all.
+    /// The number of *other* owners to wait for, of `owners` in all, where `mine` tells whether the
+    /// stamping node is one of them.
     #[must_use]
-    pub fn asked(self, owners: usize) -> usize {
-        let others = owners.saturating_sub(1);
+    pub fn asked(self, owners: usize, mine: bool) -> usize {
+        let others = owners.saturating_sub(usize::from(mine));
         match self {
             Self::Local => 0,
             Self::One => others.min(1),
-            Self::Quorum => owners / 2,
+            Self::Quorum => (owners / 2 + usize::from(!mine)).min(others),
             Self::All => others,
         }
     }
@@ -43,6 +44,14 @@ pub struct Report {
     pub asked: u16,
     /// Owners that have it.
     pub got: u16,
+}
+
+impl Report {
+    /// True if the level that was asked for holds.
+    #[must_use]
+    pub const fn is_reached(self) -> bool {
+        self.got >= self.asked
+    }
 }
 
 /// A commit took effect.
@@ -97,8 +106,16 @@ pub enum Event {
     Opened(Ticket, Opened),
     /// The answer to `commit`.
     Committed(Ticket, Outcome),
-    /// This node has compared itself with every member that answers: it serves as owner from now on.
-    Synced,
+    /// This node has caught up, in the layout of that epoch: it serves as owner from now on. Under
+    /// a fixed view it has compared itself with every member that answers; under an agreed one with
+    /// every earlier owner, and the log of membership is to be told (rule V7).
+    Synced(u64),
+    /// A peer goes by a later view, of that generation and epoch: ask for it (rule V1).
+    Behind(u64, u64),
+    /// Nobody was left who could speak for these slots: what they held is lost (rule V8).
+    LossAccepted(Vec<Slot>),
+    /// This process is not a member any more: it is to join anew, as another (rule V11).
+    Removed,
     /// A peer broke the protocol; its connection is to be ended.
     Violation(Inc, Violation),
 }
@@ -109,11 +126,15 @@ mod tests {
 
     #[test]
     fn levels_ask_for_what_they_say() {
-        let asked =
-            |owners| [Ack::Local, Ack::One, Ack::Quorum, Ack::All].map(|level| level.asked(owners));
+        let levels = [Ack::Local, Ack::One, Ack::Quorum, Ack::All];
+        let asked = |owners| levels.map(|level| level.asked(owners, true));
         assert_eq!(asked(1), [0, 0, 0, 0]);
         assert_eq!(asked(2), [0, 1, 1, 1]);
         assert_eq!(asked(3), [0, 1, 1, 2]);
         assert_eq!(asked(5), [0, 1, 2, 4]);
+        let from_outside = |owners| levels.map(|level| level.asked(owners, false));
+        assert_eq!(from_outside(0), [0, 0, 0, 0]);
+        assert_eq!(from_outside(1), [0, 1, 1, 1]);
+        assert_eq!(from_outside(3), [0, 1, 2, 3]);
     }
 }

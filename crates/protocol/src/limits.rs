@@ -82,6 +82,10 @@ pub const LOADS_MAX: usize = 4_096;
 /// After this long the members that were not asked at first are asked too, in milliseconds (K2).
 pub const LOAD_WIDEN_MS: u64 = 20;
 
+/// How long a node that has to ask others waits for any of them to become reachable before it says
+/// that the session is unavailable, in milliseconds: a new connection takes less.
+pub const HOPELESS_MS: u64 = 1_000;
+
 /// A fetch without an answer is repeated after this long, in milliseconds: fetches are harmless.
 pub const FETCH_RETRY_MS: u64 = 300;
 
@@ -114,6 +118,10 @@ pub const EVICT_SAMPLE_MAX: usize = 256;
 /// Sessions ended to make room in one tick: 640 a second in each shard, more than a flood of
 /// robots creates, and few enough that a burst does not empty the store.
 pub const EVICT_PER_TICK_MAX: usize = 32;
+
+/// Layouts that may be in force at once. Two are one transition; each member that is removed while
+/// one is under way adds one more. Beyond it the middle ones are given up.
+pub const LAYOUTS_MAX: usize = 8;
 
 /// Waiting outputs of one shard towards one peer beyond batches: answers are dropped beyond it,
 /// which the asking side repairs by asking again.

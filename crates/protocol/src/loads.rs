@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use session::{Inc, SessionKey, Time, Version};
+use session::{Inc, SessionKey, State, Time, Version};
 
 use crate::event::Ticket;
 use crate::limits::{FETCH_RETRY_MS, LOADS_MAX};
@@ -33,6 +33,9 @@ pub(crate) struct Load {
     pub(crate) widened: bool,
     /// True if every owner must answer, however good the copy here is (rule E4).
     pub(crate) everyone: bool,
+    /// What others hold, for a node that does not own the session: it keeps nothing beyond the
+    /// request (promise P11).
+    pub(crate) scratch: Option<State>,
     asked: BTreeMap<Inc, Asked>,
 }
 
@@ -62,6 +65,7 @@ impl Load {
             deadline,
             widened: false,
             everyone: false,
+            scratch: None,
             asked,
         }
     }
@@ -79,6 +83,14 @@ impl Load {
             asked.at = now;
         }
         due
+    }
+
+    /// Takes what another node holds of the session into the copy of this request.
+    pub(crate) fn join(&mut self, state: State) {
+        self.scratch = Some(match self.scratch.take() {
+            Some(held) => held.join(state),
+            None => state,
+        });
     }
 
     pub(crate) fn has_answered(&self, peer: Inc) -> bool {
@@ -113,6 +125,11 @@ impl Loads {
         self.next += 1;
         self.waiting.insert(self.next, load);
         Ok(self.next)
+    }
+
+    /// The owners have changed: what the earlier ones answered is not what has to be known.
+    pub(crate) fn restart(&mut self) {
+        self.waiting.values_mut().for_each(|load| load.asked.clear());
     }
 
     pub(crate) fn get(&self, number: u64) -> Option<&Load> {

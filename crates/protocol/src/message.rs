@@ -39,7 +39,9 @@ pub enum Lane {
 /// A message with its address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Envelope {
-    /// The sender's view.
+    /// Generation of the sender's view.
+    pub generation: u64,
+    /// Epoch of the sender's view.
     pub epoch: u64,
     /// The sending process.
     pub from: Inc,
@@ -99,7 +101,7 @@ pub enum Message {
     Root {
         /// Number of the comparison, unique for its sender.
         round: u64,
-        /// Digest over all slots of the shard.
+        /// Digest over all slots of the shard that both sides own.
         root: Digest,
     },
     /// Nothing differs.
@@ -111,8 +113,9 @@ pub enum Message {
     Digests {
         /// The comparison it answers.
         round: u64,
-        /// Digest of each slot of the shard, in order.
-        slots: Vec<Digest>,
+        /// Digest of each slot of the shard that the receiver owns and of which anything is held,
+        /// in order.
+        slots: Vec<(Slot, Digest)>,
     },
     /// Asks for the list of a slot from a key on; answered by `List`.
     Compare {
@@ -179,6 +182,8 @@ pub enum Refusal {
     Skew,
     /// Its life is over (rule T2).
     Dead,
+    /// The receiver does not own it by the view that it has (rule V2).
+    NotOwner,
 }
 
 impl Refusal {
@@ -186,7 +191,7 @@ impl Refusal {
     pub(crate) fn tomb(&self, key: SessionKey) -> Option<Delta> {
         match self {
             Self::Tomb(tombstone) => Some(Delta { key, body: Body::End(*tombstone) }),
-            Self::Need(_) | Self::Skew | Self::Dead => None,
+            Self::Need(_) | Self::Skew | Self::Dead | Self::NotOwner => None,
         }
     }
 }

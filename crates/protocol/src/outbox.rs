@@ -114,12 +114,36 @@ impl Outbox {
         counters: &mut Counters,
     ) {
         let sessions_max = self.sessions_max;
-        if let Some(outbox) = self.peers.get_mut(&peer) {
-            outbox.mark(key, before);
-            if outbox.dirty.len() > sessions_max {
-                outbox.degrade(key.slot(), counters);
-            }
+        let Some(outbox) = self.peers.get_mut(&peer) else { return };
+        // A slot that waits for a comparison covers its sessions; but a write that somebody waits
+        // for need not wait for all of the slot.
+        let covered = outbox.slots.contains(&key.slot());
+        if covered && (outbox.unreachable_since.is_some() || outbox.dirty.len() >= sessions_max) {
+            return;
         }
+        outbox.mark(key, before);
+        if outbox.dirty.len() > sessions_max {
+            outbox.degrade(key.slot(), counters);
+        }
+    }
+
+    /// `peer` has become an owner of `slot`, of which it may lack anything.
+    pub(crate) fn gained(&mut self, peer: Inc, slot: Slot) {
+        if let Some(outbox) = self.peers.get_mut(&peer) {
+            outbox.slots.insert(slot);
+        }
+    }
+
+    /// `peer` does not own `slot` any more: it needs nothing of it.
+    pub(crate) fn lost(&mut self, peer: Inc, slot: Slot) {
+        if let Some(outbox) = self.peers.get_mut(&peer) {
+            outbox.forget(slot);
+        }
+    }
+
+    /// True if no peer is known to lack anything of `slot`.
+    pub(crate) fn is_clean_of(&self, slot: Slot) -> bool {
+        self.peers.values().all(|outbox| !outbox.may_lack_of(slot))
     }
 
     /// The next batch for `peer`, if it can take one and anything waits.
@@ -181,9 +205,6 @@ impl PeerOutbox {
 
     // Rule B3.
     fn mark(&mut self, key: SessionKey, before: &Version) {
-        if self.slots.contains(&key.slot()) {
-            return;
-        }
         let dirty = self.dirty.entry(key).or_insert_with(|| Dirty {
             lo: before.clone(),
             queued: false,
@@ -221,7 +242,8 @@ impl PeerOutbox {
         self.dirty.remove(&key);
     }
 
-    /// Tries a session again later, because the peer finds it too far in the future (rule H4).
+    /// Tries a session again later, because the peer finds it too far in the future (rule H4), or
+    /// does not know yet that it owns it (rule V2).
     pub(crate) fn postpone(&mut self, key: SessionKey, now: Time) {
         if self.dirty.contains_key(&key) {
             self.later.insert((now.plus(SKEW_RETRY_MS), key));
@@ -376,6 +398,23 @@ impl PeerOutbox {
         keys.take_while(|key| key.slot() == slot).collect()
     }
 
+    fn forget(&mut self, slot: Slot) {
+        for key in self.dirty_in(slot) {
+            self.dirty.remove(&key);
+        }
+        self.slots.remove(&slot);
+        if let Some(comparing) = &mut self.comparing {
+            comparing.slots.remove(&slot);
+        }
+    }
+
+    fn may_lack_of(&self, slot: Slot) -> bool {
+        let comparing = self.comparing.as_ref();
+        self.slots.contains(&slot)
+            || comparing.is_some_and(|comparing| comparing.slots.contains(&slot))
+            || !self.dirty_in(slot).is_empty()
+    }
+
     fn degrade_all(&mut self, counters: &mut Counters) {
         let slots: BTreeSet<Slot> = self.dirty.keys().map(|key| key.slot()).collect();
         counters.slots_degraded += slots.len() as u64;
@@ -427,10 +466,10 @@ impl PeerOutbox {
         wants
     }
 
-    /// True if the peer can acknowledge a write to `slot` by itself: it is reachable and not
-    /// waiting for a comparison of that slot (amendment 14).
-    pub(crate) fn can_acknowledge(&self, slot: Slot) -> bool {
-        self.unreachable_since.is_none() && !self.slots.contains(&slot)
+    /// True if the peer can be expected to acknowledge this session by itself: it is reachable, and
+    /// the session is on its way to it, not only waiting for a comparison (amendment 14).
+    pub(crate) fn can_acknowledge(&self, key: SessionKey) -> bool {
+        self.unreachable_since.is_none() && self.dirty.contains_key(&key)
     }
 
     /// True if the peer may lack something of this session, as far as this node knows.

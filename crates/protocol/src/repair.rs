@@ -22,8 +22,8 @@ pub(crate) enum Step {
     Compare(Slot, Option<SessionKey>),
     /// Ask for sessions, under this number.
     Need(u64, Vec<SessionKey>),
-    /// Everything listed has arrived.
-    Complete,
+    /// Everything listed has arrived; all answers were of this epoch or a later one.
+    Complete(u64),
 }
 
 /// One comparison with one peer.
@@ -45,6 +45,8 @@ pub(crate) struct Round {
     paused: bool,
     /// When the questions without an answer were asked last.
     asked: Time,
+    /// The earliest epoch that an answer was of (rule V6).
+    epoch: u64,
 }
 
 impl Round {
@@ -59,7 +61,13 @@ impl Round {
             answered: false,
             paused: false,
             asked: now,
+            epoch: u64::MAX,
         }
+    }
+
+    /// The peer went by this epoch when it said what it holds.
+    pub(crate) fn note_epoch(&mut self, epoch: u64) {
+        self.epoch = self.epoch.min(epoch);
     }
 
     /// The questions that wait for an answer, if they have waited long enough to be asked again.
@@ -147,7 +155,7 @@ impl Round {
             return Some(Step::Compare(slot, after));
         }
         let complete = self.listing.is_empty() && self.wants.is_empty() && self.needs.is_empty();
-        (complete && self.todo.is_empty()).then_some(Step::Complete)
+        (complete && self.todo.is_empty()).then_some(Step::Complete(self.epoch))
     }
 }
 
@@ -186,6 +194,14 @@ impl Repair {
     /// A comparison with `peer` starts with the next tick.
     pub(crate) fn hasten(&mut self, peer: Inc, now: Time) {
         self.peers.entry(peer).or_insert(PeerRepair { next_at: now, round: None }).next_at = now;
+    }
+
+    /// A comparison with `peer` starts with the next tick, unless one is under way.
+    pub(crate) fn start_soon(&mut self, peer: Inc, now: Time) {
+        let repair = self.peers.entry(peer).or_insert(PeerRepair { next_at: now, round: None });
+        if repair.round.is_none() {
+            repair.next_at = now;
+        }
     }
 
     /// Comparisons with everybody start with the next tick.
@@ -240,7 +256,7 @@ impl Repair {
         let round = repair.round.as_mut()?;
         let number = round.number;
         let step = round.next(&mut self.requests)?;
-        if step == Step::Complete {
+        if matches!(step, Step::Complete(_)) {
             repair.round = None;
         }
         Some((number, step))
@@ -303,7 +319,7 @@ mod tests {
         assert!(repair.round_needing(PEER, 7).is_none());
         let round = repair.round_needing(PEER, 1).expect("it is awaited");
         assert!(round.supplied(1, Vec::new(), NOW));
-        assert_eq!(steps(&mut repair), [Step::Complete]);
+        assert_eq!(steps(&mut repair), [Step::Complete(u64::MAX)]);
         assert!(repair.round_mut(PEER, number).is_none());
     }
 
@@ -312,7 +328,7 @@ mod tests {
     fn equal_sides_are_done_at_once() {
         let (mut repair, number) = started();
         repair.round_mut(PEER, number).expect("it runs").differing(Vec::new(), NOW);
-        assert_eq!(steps(&mut repair), [Step::Complete]);
+        assert_eq!(steps(&mut repair), [Step::Complete(u64::MAX)]);
     }
 
     /// Tests rule B4: the side that asks decides how fast it goes.

@@ -44,6 +44,34 @@ pub enum Rule {
     RetiredNotStamped,
     /// P3: what differs is asked for at once; switched off, not while its slot is written.
     NeedAtOnce,
+    /// V2: an acknowledgement of a later epoch counts once that epoch is adopted.
+    Fence,
+    /// V3: only owners' acknowledgements count.
+    OwnersOnly,
+    /// V5: a level has to hold in each layout in force; switched off, in the newest.
+    EachLayout,
+    /// V5: the level `one` too.
+    OneEachLayout,
+    /// V6: who catches up counts only what was listed after its source had adopted the layout.
+    Seal,
+    /// V7: who catches up asks every earlier owner; switched off, one of them.
+    SyncFromAll,
+    /// V8: the last one that speaks for a slot is not removed unnoticed.
+    LossGate,
+    /// K3: what is lost is said to be lost.
+    HonestLoss,
+    /// N1: only who may speak says that there is no such session.
+    OnlySpeakersDeny,
+    /// V9: a slot is dropped only when its new owners are all there is.
+    DropAfterFinish,
+    /// V9: and when nobody lacks what was stamped here.
+    DropWhenClean,
+    /// F1: edits are sent to one process.
+    OneExecutor,
+    /// F1: edits that arrive again are recognised.
+    EditsOnce,
+    /// B4: repair is bounded.
+    RepairBudget,
 }
 
 #[cfg(feature = "mutants")]
@@ -54,7 +82,7 @@ mod switched {
         /// Those that storms notice within two thousand seeds, in the order of their declaration.
         /// [`Rule::RetiredNotStamped`] is not among them: what it prevents is so rare that a test
         /// of the state machine has to bring it about.
-        pub const ALL: [Self; 17] = [
+        pub const ALL: [Self; 31] = [
             Self::LoCheck,
             Self::VectorToken,
             Self::DeadOnArrival,
@@ -72,6 +100,20 @@ mod switched {
             Self::AskAll,
             Self::DigestLastAccess,
             Self::NeedAtOnce,
+            Self::Fence,
+            Self::OwnersOnly,
+            Self::EachLayout,
+            Self::OneEachLayout,
+            Self::Seal,
+            Self::SyncFromAll,
+            Self::LossGate,
+            Self::HonestLoss,
+            Self::OnlySpeakersDeny,
+            Self::DropAfterFinish,
+            Self::DropWhenClean,
+            Self::OneExecutor,
+            Self::EditsOnce,
+            Self::RepairBudget,
         ];
     }
 

@@ -69,6 +69,8 @@ struct Entry {
 struct Slotful {
     entries: BTreeMap<SessionKey, Entry>,
     digest: Digest,
+    /// The latest creation among its sessions that were forgotten.
+    forgotten: Hlc,
 }
 
 /// The sessions of one shard.
@@ -87,8 +89,6 @@ pub struct Store {
     bytes: usize,
     sessions: usize,
     tombstones: usize,
-    /// The latest creation among the sessions that were forgotten for idleness.
-    forgotten: Hlc,
     /// Keys that changed, for whoever asked to be told.
     journal: Option<Vec<SessionKey>>,
 }
@@ -108,7 +108,6 @@ impl Store {
             bytes: 0,
             sessions: 0,
             tombstones: 0,
-            forgotten: Hlc(0),
             journal: None,
         }
     }
@@ -301,7 +300,7 @@ impl Store {
             }
         };
         let retired = match &state {
-            State::Alive(session) => session.core.created.hlc <= self.forgotten,
+            State::Alive(session) => session.core.created.hlc <= self.slots[index].forgotten,
             State::Ended(_) => false,
         };
         self.due.insert((due, key));
@@ -363,8 +362,10 @@ impl Store {
                 self.due.insert((next, key));
                 continue;
             }
-            if let Some(session) = self.session(key) {
-                self.forgotten = self.forgotten.max(session.core.created.hlc);
+            let created = self.session(key).map(|session| session.core.created.hlc);
+            if let Some(created) = created {
+                let forgotten = &mut self.slots[index].forgotten;
+                *forgotten = created.max(*forgotten);
                 swept.expired.push(key);
             } else {
                 swept.tombstones += 1;
@@ -385,32 +386,66 @@ impl Store {
         Walk { sessions: seen.into_iter().filter_map(|(_, key)| living(key)).collect(), next }
     }
 
+    /// True if nothing is held in `slot`.
+    #[must_use]
+    pub fn is_empty(&self, slot: Slot) -> bool {
+        self.index(slot).is_none_or(|index| self.slots[index].entries.is_empty())
+    }
+
+    /// Sessions and tombstones in `slot`.
+    #[must_use]
+    pub fn count(&self, slot: Slot) -> usize {
+        self.index(slot).map_or(0, |index| self.slots[index].entries.len())
+    }
+
+    /// Gives up everything of slots that this node does not own any more, and returns how much that
+    /// was. What it stamped there counts as forgotten (rule E4).
+    // Rule V9.
+    pub(crate) fn drop_slots(&mut self, slots: &BTreeSet<Slot>) -> usize {
+        let mut dropped = 0;
+        for slot in slots {
+            let Some(index) = self.index(*slot) else { continue };
+            let keys: Vec<SessionKey> = self.slots[index].entries.keys().copied().collect();
+            dropped += keys.len();
+            for key in keys {
+                let created = self.session(key).map(|session| session.core.created.hlc);
+                let forgotten = &mut self.slots[index].forgotten;
+                *forgotten = created.unwrap_or_default().max(*forgotten);
+                self.take(index, key);
+                self.journal.iter_mut().for_each(|journal| journal.push(key));
+            }
+        }
+        if dropped > 0 {
+            self.due.retain(|(_, key)| !slots.contains(&key.slot()));
+        }
+        dropped
+    }
+
+    /// This node has, from every earlier owner, all that still exists of a slot: whatever it
+    /// forgot of it does not matter any more (rules E4, V7).
+    pub(crate) fn readmit_slot(&mut self, slot: Slot) {
+        let Some(index) = self.index(slot) else { return };
+        let slot = &mut self.slots[index];
+        slot.forgotten = Hlc(0);
+        slot.entries.values_mut().for_each(|entry| entry.retired = false);
+    }
+
     /// Digest of everything held.
     #[must_use]
     pub const fn root(&self) -> Digest {
         self.root
     }
 
-    /// Digest of each slot, in order.
+    /// Digest of everything held in these slots.
     #[must_use]
-    pub fn digests(&self) -> Vec<Digest> {
-        self.slots.iter().map(|slot| slot.digest).collect()
+    pub fn root_of(&self, slots: impl Iterator<Item = Slot>) -> Digest {
+        slots.map(|slot| self.digest(slot)).fold(Digest::default(), Digest::toggle)
     }
 
-    /// The slots whose digest differs from the one in `theirs`; `None` if `theirs` has another
-    /// number of slots.
+    /// Digest of one slot; of nothing if it is another shard's.
     #[must_use]
-    pub fn differing(&self, theirs: &[Digest]) -> Option<Vec<Slot>> {
-        if theirs.len() != self.slots.len() {
-            return None;
-        }
-        let differs = self.slots.iter().zip(theirs).zip(self.first_slot..);
-        Some(
-            differs
-                .filter(|((mine, theirs), _)| mine.digest != **theirs)
-                .filter_map(|(_, number)| Slot::new(number))
-                .collect(),
-        )
+    pub fn digest(&self, slot: Slot) -> Digest {
+        self.index(slot).map(|index| self.slots[index].digest).unwrap_or_default()
     }
 
     /// Up to `max` keys of `slot` after `after`, each with the short hash of what is held; and
@@ -646,10 +681,8 @@ mod tests {
             assert_eq!(verdict == Verdict::Merged(Effect::Created), held, "slot {slot}");
             assert_eq!(store.get(key(slot, 0)).is_some(), held);
         }
-        assert_eq!(store.digests().len(), 1_024);
-        assert_eq!(store.differing(&vec![Digest::default(); 1_023]), None);
-        let differing = store.differing(&vec![Digest::default(); 1_024]).expect("as many");
-        assert_eq!(differing, [key(1_024, 0).slot(), key(2_047, 0).slot()]);
+        let filled = |slot: &u16| !store.is_empty(key(*slot, 0).slot());
+        assert_eq!((0..4_096).filter(filled).collect::<Vec<u16>>(), [1_024, 2_047]);
     }
 
     /// A copy of one session after some of the writes that three writers made to it, or its end.
@@ -689,8 +722,7 @@ mod tests {
                 };
                 model.insert(key, joined);
                 prop_assert_eq!(store.root(), store.recomputed_root());
-                let slots = store.digests().into_iter().fold(Digest::default(), Digest::toggle);
-                prop_assert_eq!(store.root(), slots);
+                prop_assert_eq!(store.root(), store.root_of((0..Slot::COUNT).filter_map(Slot::new)));
             }
             let alive = model.values().filter(|state| matches!(state, State::Alive(_))).count();
             prop_assert_eq!((store.sessions(), store.tombstones()), (alive, model.len() - alive));

@@ -1,53 +1,197 @@
-//! Whether this node has caught up since it started, and may therefore speak as an owner.
+//! For which slots this node has caught up, and may therefore speak as an owner.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use session::Time;
+use session::{Inc, Slot, Time};
 
 use crate::limits::SUSPECT_MS;
-use crate::view::MemberName;
+use crate::placement::Placement;
+use crate::rules::{Rule, Rules};
+use crate::view::{MemberName, View};
 
-/// Catching up of a node that started under a static view (amendment 8).
+/// Catching up, under a fixed view and under an agreed one.
 ///
-/// A started node is synced after a full comparison with every member that answers; a member
-/// silent for two seconds is passed over. If nobody has anything, all of them are synced at once,
-/// because comparing nothing with nothing is a comparison.
+/// Under a fixed view a started node catches up as a whole (amendment 8): after a full comparison
+/// with every member that answers; a member silent for two seconds is passed over. If nobody has
+/// anything, all of them are synced at once, because comparing nothing with nothing is a comparison.
+///
+/// Under an agreed view it catches up layout by layout: an owner by the oldest layout in force has
+/// caught up before; an owner by a later one has when it has compared itself with every owner by an
+/// earlier one, each of which had adopted the later one when it listed what it holds.
 #[derive(Debug)]
 pub(crate) struct Sync {
     started: Time,
     pending: BTreeSet<MemberName>,
-    synced: bool,
+    /// True once caught up under a fixed view.
+    whole: bool,
+    /// Per process, the latest epoch that all its answers of one complete comparison were of.
+    compared: BTreeMap<Inc, u64>,
+    first_slot: u16,
+    /// Per slot, whether this node speaks for it: follows from view, placement and the above.
+    speaks: Vec<bool>,
+    /// Epochs of layouts in which this node has reported to be synced.
+    reported: BTreeSet<u64>,
+    rules: Rules,
 }
 
 impl Sync {
-    /// A node that has just started and has to compare itself with `others`.
-    pub(crate) fn new(started: Time, others: impl Iterator<Item = MemberName>) -> Self {
-        Self { started, pending: others.collect(), synced: false }
+    /// A node that has just started and, under a fixed view, has to compare itself with `others`.
+    pub(crate) fn new(
+        started: Time,
+        others: impl Iterator<Item = MemberName>,
+        (first_slot, slots): (u16, u16),
+        rules: Rules,
+    ) -> Self {
+        Self {
+            started,
+            pending: others.collect(),
+            whole: false,
+            compared: BTreeMap::new(),
+            first_slot,
+            speaks: vec![false; usize::from(slots)],
+            reported: BTreeSet::new(),
+            rules,
+        }
     }
 
-    pub(crate) const fn is_synced(&self) -> bool {
-        self.synced
+    /// True if this node owns the slot and has everything of it.
+    pub(crate) fn speaks_for(&self, slot: Slot) -> bool {
+        let index = slot.number().checked_sub(self.first_slot).map(usize::from);
+        index.and_then(|index| self.speaks.get(index)).is_some_and(|speaks| *speaks)
     }
 
-    /// Members that it still has to be compared with.
+    /// True if there is any slot that this node speaks for.
+    pub(crate) fn speaks_for_any(&self) -> bool {
+        self.speaks.contains(&true)
+    }
+
+    /// Members that it still has to be compared with, under a fixed view.
     pub(crate) fn pending(&self) -> usize {
-        if self.synced { 0 } else { self.pending.len() }
+        if self.whole { 0 } else { self.pending.len() }
     }
 
-    /// A comparison with that member is complete.
-    pub(crate) fn compared_with(&mut self, member: &MemberName) {
-        self.pending.remove(member);
+    /// A comparison with that process is complete, whose answers were of `epoch` or later.
+    pub(crate) fn compared_with(&mut self, member: Option<&MemberName>, inc: Inc, epoch: u64) {
+        if let Some(member) = member {
+            self.pending.remove(member);
+        }
+        let latest = self.compared.entry(inc).or_insert(epoch);
+        *latest = epoch.max(*latest);
     }
 
-    /// True if this makes the node synced. `is_silent` tells which members do not answer.
+    /// Forgets processes that are gone.
+    pub(crate) fn retain(&mut self, present: impl Fn(Inc) -> bool) {
+        self.compared.retain(|inc, _| present(*inc));
+    }
+
+    /// True if this makes the node synced under a fixed view. `is_silent` tells which members do
+    /// not answer.
     // Rule S1.
-    pub(crate) fn check(&mut self, now: Time, is_silent: impl Fn(&MemberName) -> bool) -> bool {
+    pub(crate) fn check_whole(&mut self, now: Time, is_silent: impl Fn(&MemberName) -> bool) -> bool {
         let waited = now.since(self.started) >= SUSPECT_MS;
-        if self.synced || !self.pending.iter().all(|member| waited && is_silent(member)) {
+        if self.whole || !self.pending.iter().all(|member| waited && is_silent(member)) {
             return false;
         }
-        self.synced = true;
+        self.whole = true;
         true
+    }
+
+    /// Works out anew which slots `me` speaks for, and returns those that are new.
+    pub(crate) fn refresh(&mut self, view: &View, placement: &Placement, me: Inc) -> Vec<Slot> {
+        let mut gained = Vec::new();
+        let member = view.contains(me);
+        for slot in placement.slots() {
+            let speaks = member
+                && if view.is_fixed() {
+                    self.whole && placement.is_owner(slot, me)
+                } else {
+                    placement.is_settled(slot, me)
+                        || (1..view.layouts.len()).any(|age| {
+                            placement.owners_by(age, slot).any(|owner| owner == me)
+                                && self.has_caught_up(view, placement, me, slot, age)
+                        })
+                };
+            let index = usize::from(slot.number() - self.first_slot);
+            if speaks && !self.speaks[index] {
+                gained.push(slot);
+            }
+            self.speaks[index] = speaks;
+        }
+        gained
+    }
+
+    /// The epochs of layouts in which this node has become synced, and did not know it.
+    // Rule V7.
+    pub(crate) fn newly_synced(&mut self, view: &View, placement: &Placement, me: Inc) -> Vec<u64> {
+        if view.is_fixed() {
+            return Vec::new();
+        }
+        let mut news = Vec::new();
+        for (age, layout) in view.layouts.iter().enumerate().skip(1) {
+            let in_it = layout.members.iter().any(|member| member.inc == Some(me));
+            if !in_it || self.reported.contains(&layout.epoch) {
+                continue;
+            }
+            let mut owned =
+                placement.slots().filter(|slot| placement.owners_by(age, *slot).any(|o| o == me));
+            if owned.all(|slot| self.inherits(placement, slot, age) || self.has_caught_up(view, placement, me, slot, age)) {
+                news.push(layout.epoch);
+            }
+        }
+        self.reported.retain(|epoch| view.layouts.iter().any(|layout| layout.epoch == *epoch));
+        self.reported.extend(news.iter().copied());
+        news
+    }
+
+    /// True if the owners of the slot are the same by all layouts up to that age, so that nothing
+    /// has to move.
+    fn inherits(&self, placement: &Placement, slot: Slot, age: usize) -> bool {
+        (0..age).all(|earlier| placement.owners_by(earlier, slot).eq(placement.owners_by(age, slot)))
+    }
+
+    /// True if `me` has compared itself with every earlier owner, sealed.
+    // Rules V6, V7.
+    fn has_caught_up(
+        &self,
+        view: &View,
+        placement: &Placement,
+        me: Inc,
+        slot: Slot,
+        age: usize,
+    ) -> bool {
+        let epoch = if self.rules.off(Rule::Seal) { 0 } else { view.layouts[age].epoch };
+        let compared = |inc: Inc| self.compared.get(&inc).is_some_and(|at| *at >= epoch);
+        let mut earlier = (0..age)
+            .flat_map(|age| placement.owners_by(age, slot))
+            .filter(|owner| *owner != me)
+            .peekable();
+        if self.rules.off(Rule::SyncFromAll) {
+            return earlier.peek().is_none() || earlier.any(compared);
+        }
+        earlier.all(compared)
+    }
+
+    /// The processes that this node still has to compare itself with for a layout in force.
+    pub(crate) fn sources(&self, view: &View, placement: &Placement, me: Inc) -> BTreeSet<Inc> {
+        let mut sources = BTreeSet::new();
+        if view.is_fixed() {
+            return sources;
+        }
+        for (age, layout) in view.layouts.iter().enumerate().skip(1) {
+            if self.reported.contains(&layout.epoch) {
+                continue;
+            }
+            let owned =
+                placement.slots().filter(|slot| placement.owners_by(age, *slot).any(|o| o == me));
+            for slot in owned.filter(|slot| !self.inherits(placement, *slot, age)) {
+                let earlier = (0..age).flat_map(|age| placement.owners_by(age, slot));
+                let missing = |inc: &Inc| {
+                    *inc != me && self.compared.get(inc).is_none_or(|at| *at < layout.epoch)
+                };
+                sources.extend(earlier.filter(missing));
+            }
+        }
+        sources
     }
 }
 
@@ -55,15 +199,20 @@ impl Sync {
 mod tests {
     use super::*;
 
+    fn starting(others: &[&str]) -> Sync {
+        let others = others.iter().map(|name| (*name).into());
+        Sync::new(Time(0), others, (0, 16), Rules::default())
+    }
+
     /// Tests rule S1.
     #[test]
     fn a_node_is_synced_after_everybody_who_answers() {
-        let mut sync = Sync::new(Time(0), ["b".into(), "c".into()].into_iter());
-        sync.compared_with(&"b".into());
-        assert!(!sync.check(Time(5_000), |_| false), "c answers and is not compared yet");
-        assert!(!sync.check(Time(1_999), |_| true), "c may still come up");
-        assert!(sync.check(Time(2_000), |_| true));
-        assert!(!sync.check(Time(2_001), |_| true), "it becomes synced once");
-        assert!(Sync::new(Time(0), std::iter::empty()).check(Time(0), |_| false), "alone");
+        let mut sync = starting(&["b", "c"]);
+        sync.compared_with(Some(&"b".into()), Inc(2), 1);
+        assert!(!sync.check_whole(Time(5_000), |_| false), "c answers and is not compared yet");
+        assert!(!sync.check_whole(Time(1_999), |_| true), "c may still come up");
+        assert!(sync.check_whole(Time(2_000), |_| true));
+        assert!(!sync.check_whole(Time(2_001), |_| true), "it becomes synced once");
+        assert!(starting(&[]).check_whole(Time(0), |_| false), "alone");
     }
 }

@@ -11,6 +11,8 @@ pub enum Violation {
     WrongShard,
     /// A message that names another sender than the connection it came over.
     WrongSender,
+    /// A message of another epoch, under a view that the configuration fixes.
+    WrongEpoch,
 }
 
 impl std::fmt::Display for Violation {
@@ -20,6 +22,7 @@ impl std::fmt::Display for Violation {
             Self::MalformedDelta => "a delta contradicts itself",
             Self::WrongShard => "a key belongs to another shard",
             Self::WrongSender => "a message names another sender",
+            Self::WrongEpoch => "a message names an epoch that there is not",
         })
     }
 }

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use session::{Inc, SessionKey, Stamp, Time, Version};
 
-use crate::event::{Acked, Outcome, Report, Ticket};
+use crate::event::{Ack, Acked, Outcome, Report, Ticket};
 use crate::limits::WAITERS_MAX;
+use crate::quorum::Quorum;
 use crate::rules::{Rule, Rules};
 
 /// Who is told what became of a commit.
@@ -31,9 +32,10 @@ pub(crate) struct Waiter {
     pub(crate) asker: Asker,
     pub(crate) target: Target,
     pub(crate) version: Version,
-    pub(crate) asked: usize,
+    pub(crate) level: Ack,
     pub(crate) deadline: Time,
-    got: Vec<Inc>,
+    /// Who has it, and the epoch in which it said so.
+    got: Vec<(Inc, u64)>,
 }
 
 impl Waiter {
@@ -41,17 +43,13 @@ impl Waiter {
         asker: Asker,
         target: Target,
         version: Version,
-        asked: usize,
+        level: Ack,
         deadline: Time,
     ) -> Self {
-        Self { asker, target, version, asked, deadline, got: Vec::new() }
+        Self { asker, target, version, level, deadline, got: Vec::new() }
     }
 
-    fn outcome(self) -> (Asker, Outcome) {
-        let report = Report {
-            asked: u16::try_from(self.asked).unwrap_or(u16::MAX),
-            got: u16::try_from(self.got.len()).unwrap_or(u16::MAX),
-        };
+    fn outcome(self, report: Report) -> (Asker, Outcome) {
         (self.asker, Outcome::Done(Acked { version: self.version, report }))
     }
 
@@ -81,52 +79,67 @@ impl Waiters {
     }
 
     /// Waits; or, if nothing is asked for or too many wait already, answers at once, honestly.
-    pub(crate) fn add(&mut self, key: SessionKey, waiter: Waiter) -> Option<(Asker, Outcome)> {
-        if waiter.asked == 0 || self.count >= WAITERS_MAX {
-            return Some(waiter.outcome());
+    pub(crate) fn add(
+        &mut self,
+        key: SessionKey,
+        waiter: Waiter,
+        quorum: Quorum<'_>,
+    ) -> Option<(Asker, Outcome)> {
+        let report = quorum.report(key, waiter.level, &waiter.got);
+        if report.is_reached() || self.count >= WAITERS_MAX {
+            return Some(waiter.outcome(report));
         }
         self.by_key.entry(key).or_default().push(waiter);
         self.count += 1;
         None
     }
 
-    /// `peer` has `hi` of the session, or its end; returns the commits that reach their level.
+    /// The process has `hi` of the session, or its end, as of that epoch; returns the commits that
+    /// reach their level.
     // Rule I-ACK.
     pub(crate) fn acknowledge(
         &mut self,
-        peer: Inc,
+        (peer, epoch): (Inc, u64),
         key: SessionKey,
         hi: Option<&Version>,
+        quorum: Quorum<'_>,
     ) -> Vec<(Asker, Outcome)> {
         let distinct = !self.rules.off(Rule::DistinctAcks);
-        self.resolve(key, |waiter| {
-            if waiter.is_reached_by(hi) && !(distinct && waiter.got.contains(&peer)) {
-                waiter.got.push(peer);
+        self.resolve(key, quorum, |waiter| {
+            if !waiter.is_reached_by(hi) {
+                return false;
             }
-            waiter.got.len() >= waiter.asked
+            match waiter.got.iter_mut().find(|(inc, _)| *inc == peer) {
+                Some((_, at)) if distinct => *at = epoch.min(*at),
+                Some(_) | None => waiter.got.push((peer, epoch)),
+            }
+            false
         })
     }
 
     /// The session has ended: waiting writes are gone, waiting ends go on waiting.
     // Rule D4.
-    pub(crate) fn end(&mut self, key: SessionKey) -> Vec<(Asker, Outcome)> {
-        let gone = self.resolve(key, |waiter| matches!(waiter.target, Target::Write(_)));
+    pub(crate) fn end(&mut self, key: SessionKey, quorum: Quorum<'_>) -> Vec<(Asker, Outcome)> {
+        let ended = |waiter: &mut Waiter| matches!(waiter.target, Target::Write(_));
+        let gone = self.resolve(key, quorum, ended);
         gone.into_iter().map(|(asker, _)| (asker, Outcome::Gone)).collect()
     }
 
-    /// Answers the commits whose time is over, and those that `hopeless` says nobody can
-    /// acknowledge any more: it is given the key and who has acknowledged.
+    /// Answers the commits that have reached their level, those whose time is over, and those that
+    /// `hopeless` says nobody can acknowledge any more: it is given the key and who has.
     pub(crate) fn expire(
         &mut self,
         now: Time,
-        mut hopeless: impl FnMut(SessionKey, &[Inc]) -> bool,
+        quorum: Quorum<'_>,
+        mut hopeless: impl FnMut(SessionKey, &[(Inc, u64)]) -> bool,
     ) -> Vec<(Asker, Outcome)> {
         let keys: Vec<SessionKey> = self.by_key.keys().copied().collect();
         let mut done = Vec::new();
         for key in keys {
-            done.extend(
-                self.resolve(key, |waiter| waiter.deadline <= now || hopeless(key, &waiter.got)),
-            );
+            let over = |waiter: &mut Waiter| {
+                waiter.deadline <= now || hopeless(key, &waiter.got)
+            };
+            done.extend(self.resolve(key, quorum, over));
         }
         done
     }
@@ -135,25 +148,44 @@ impl Waiters {
     pub(crate) fn give_up(
         &mut self,
         key: SessionKey,
-        hopeless: impl Fn(&[Inc]) -> bool,
+        quorum: Quorum<'_>,
+        hopeless: impl Fn(&[(Inc, u64)]) -> bool,
     ) -> Vec<(Asker, Outcome)> {
-        self.resolve(key, |waiter| hopeless(&waiter.got))
+        self.resolve(key, quorum, |waiter| hopeless(&waiter.got))
     }
 
+    /// Answers the commits of a session that have reached their level, or of which `is_done` says
+    /// that they are to be answered with what they have.
     fn resolve(
         &mut self,
         key: SessionKey,
+        quorum: Quorum<'_>,
         mut is_done: impl FnMut(&mut Waiter) -> bool,
     ) -> Vec<(Asker, Outcome)> {
         let Some(waiters) = self.by_key.get_mut(&key) else {
             return Vec::new();
         };
-        let done: Vec<Waiter> = waiters.extract_if(.., |waiter| is_done(waiter)).collect();
+        let mut done = Vec::new();
+        waiters.retain_mut(|waiter| {
+            let given_up = is_done(waiter);
+            let report = quorum.report(key, waiter.level, &waiter.got);
+            let answered = given_up || report.is_reached();
+            if answered {
+                done.push((waiter.asker, waiter.version.clone(), report));
+            }
+            !answered
+        });
         self.count -= done.len();
         if waiters.is_empty() {
             self.by_key.remove(&key);
         }
-        done.into_iter().map(Waiter::outcome).collect()
+        let outcome = |(asker, version, report)| (asker, Outcome::Done(Acked { version, report }));
+        done.into_iter().map(outcome).collect()
+    }
+
+    /// The sessions of which commits wait.
+    pub(crate) fn keys(&self) -> Vec<SessionKey> {
+        self.by_key.keys().copied().collect()
     }
 
     pub(crate) const fn len(&self) -> usize {

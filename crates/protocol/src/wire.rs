@@ -10,7 +10,7 @@ use crate::message::Envelope;
 use crate::view::Copies;
 
 /// Version of everything below. A change of any golden byte demands a new one.
-pub const WIRE_VERSION: u8 = 1;
+pub const WIRE_VERSION: u8 = 2;
 
 const ENVELOPE: u8 = 1;
 const HEARTBEAT: u8 = 2;

@@ -5,15 +5,17 @@ use session::{
     Stamp, State, Time, Version,
 };
 
-use super::Node;
-use crate::event::{Event, Opened, Outcome, Ticket};
+use super::{Node, Options};
+use crate::event::{Ack, Event, Opened, Outcome, Ticket};
 use crate::forwards::Known;
 use crate::limits::{EDITS_MAX, REQUEST_MS_MAX};
 use crate::loads::{Load, Purpose};
 use crate::message::{Commit, Lane, Life, Message};
 use crate::outbox::Outbox;
 use crate::placement::Placement;
+use crate::quorum::Quorum;
 use crate::rules::Rule;
+use crate::view::View;
 use crate::violation::Violation;
 use crate::waiters::{Asker, Target, Waiter};
 
@@ -42,8 +44,8 @@ impl Node {
     }
 
     /// Who should execute these edits: this node if it may stamp, else the first owner that
-    /// answers and that `may_ask` leaves. Edits that depend on what others wrote all go to the
-    /// first.
+    /// answers and that `may_ask` leaves; owners by the oldest layout come first, because they have
+    /// caught up. Edits that depend on what others wrote all go to the first.
     // Rule N2.
     fn executor(&self, commit: &Commit, may_ask: impl Fn(Inc) -> bool) -> Option<Inc> {
         let conditional = commit.edits.iter().any(session::Edit::is_conditional);
@@ -165,13 +167,13 @@ impl Node {
             }
             // Rule E1: a request that changes nothing is at most a touch, and nobody waits for it.
             Ok(None) if !touch => {
-                return self.reached(asker, key, before, Target::Write(stamp), 0, now);
+                return self.reached(asker, key, before, Target::Write(stamp), Ack::Local, now);
             }
             Ok(None) => {
                 let delta = session.touch(key, now);
                 self.take(delta, now);
                 self.mark_owners(key, &before);
-                return self.reached(asker, key, before, Target::Write(stamp), 0, now);
+                return self.reached(asker, key, before, Target::Write(stamp), Ack::Local, now);
             }
         };
         let delta = if touch { touched(delta, now) } else { delta };
@@ -203,9 +205,8 @@ impl Node {
         let key = commit.key;
         self.take(delta, now);
         self.mark_owners(key, before);
-        let asked = commit.level.asked(self.placement.owner_count(key.slot()));
         let version = self.store.version(key);
-        self.reached(asker, key, version, target, asked, now);
+        self.reached(asker, key, version, target, commit.level, now);
     }
 
     /// Answers when as many owners have it as are asked for.
@@ -215,18 +216,19 @@ impl Node {
         key: SessionKey,
         version: Version,
         target: Target,
-        asked: usize,
+        level: Ack,
         now: Time,
     ) {
         let deadline = now.plus(self.options.ack_timeout_ms);
-        let waiter = Waiter::new(asker, target, version, asked, deadline);
-        if let Some((asker, outcome)) = self.waiters.add(key, waiter) {
+        let waiter = Waiter::new(asker, target, version, level, deadline);
+        let quorum = quorum(&self.placement, &self.view, &self.options);
+        if let Some((asker, outcome)) = self.waiters.add(key, waiter, quorum) {
             return self.answer(asker, outcome);
         }
         // Where no other owner answers, as in half of a pair, no write waits for a tick.
         let done = {
-            let able = able_to_acknowledge(&self.placement, &self.outbox, self.options.inc);
-            self.waiters.give_up(key, |got| !able(key, got))
+            let able = able_to_acknowledge(quorum, &self.outbox);
+            self.waiters.give_up(key, quorum, |got| !able(key, got))
         };
         self.answer_all(done);
     }
@@ -262,9 +264,10 @@ impl Node {
 
     /// Rule C1: nobody waits longer than the timeout, nor for owners that cannot answer.
     pub(super) fn tick_waiters(&mut self, now: Time) {
+        let quorum = quorum(&self.placement, &self.view, &self.options);
         let done = {
-            let able = able_to_acknowledge(&self.placement, &self.outbox, self.options.inc);
-            self.waiters.expire(now, |key, got| !able(key, got))
+            let able = able_to_acknowledge(quorum, &self.outbox);
+            self.waiters.expire(now, quorum, |key, got| !able(key, got))
         };
         self.answer_all(done);
     }
@@ -326,7 +329,7 @@ impl Node {
         let Some(outgoing) = self.forwards.get(number) else { return false };
         let key = outgoing.commit.key;
         let refused = |owner: Inc| owner == self.options.inc || outgoing.was_refused_by(owner);
-        self.sync.is_synced()
+        self.speaks_for(key)
             && !self.clock_fault
             && self.store.is_retired(key)
             && self.placement.owners(key.slot()).all(refused)
@@ -410,17 +413,28 @@ impl Node {
     }
 }
 
-/// Tells whether anybody is left who could acknowledge a write to a session, beside those who
-/// have (rule C1: nobody waits for the suspected, nor for a slot that is being compared).
-fn able_to_acknowledge<'a>(
+/// By what acknowledgements are counted now. A function of parts, because it is asked while others
+/// change.
+pub(super) const fn quorum<'a>(
     placement: &'a Placement,
+    view: &View,
+    options: &Options,
+) -> Quorum<'a> {
+    Quorum { placement, me: options.inc, epoch: view.epoch, rules: options.rules }
+}
+
+/// Tells whether anything may still be acknowledged to a commit beyond what it has: by an owner to
+/// which the session is on its way, or by one whose answer waits for this node to adopt its view
+/// (rule C1: nobody waits for the suspected, nor for a slot that is being compared).
+fn able_to_acknowledge<'a>(
+    quorum: Quorum<'a>,
     outbox: &'a Outbox,
-    me: Inc,
-) -> impl Fn(SessionKey, &[Inc]) -> bool + 'a {
+) -> impl Fn(SessionKey, &[(Inc, u64)]) -> bool + 'a {
     move |key, got| {
-        let slot = key.slot();
-        let able = |owner: Inc| outbox.peer(owner).is_some_and(|peer| peer.can_acknowledge(slot));
-        placement.owners(slot).any(|o| o != me && !got.contains(&o) && able(o))
+        let able = |owner: Inc| outbox.peer(owner).is_some_and(|peer| peer.can_acknowledge(key));
+        let has = |owner: Inc| got.iter().any(|(inc, _)| *inc == owner);
+        got.iter().any(|(_, at)| *at > quorum.epoch)
+            || quorum.placement.owners(key.slot()).any(|o| !has(o) && able(o))
     }
 }
 

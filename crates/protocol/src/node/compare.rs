@@ -29,18 +29,37 @@ impl Node {
         }
     }
 
-    pub(super) fn handle_same(&mut self, from: Inc, round: u64, now: Time) {
+    pub(super) fn handle_same(&mut self, from: Inc, epoch: u64, round: u64, now: Time) {
         if let Some(round) = self.repair.round_mut(from, round) {
+            round.note_epoch(epoch);
             round.differing(Vec::new(), now);
         }
         self.advance(from, now);
     }
 
-    pub(super) fn handle_digests(&mut self, from: Inc, round: u64, theirs: &[Digest], now: Time) {
-        let Some(differing) = self.store.differing(theirs) else {
+    pub(super) fn handle_digests(
+        &mut self,
+        from: Inc,
+        epoch: u64,
+        round: u64,
+        theirs: &[(Slot, Digest)],
+        now: Time,
+    ) {
+        let ours = theirs.iter().all(|(slot, _)| self.store.holds(*slot));
+        if !ours || !theirs.is_sorted_by(|(a, _), (b, _)| a < b) {
             return self.breach(from, Violation::TooMuch);
-        };
+        }
+        // What this node does not own it does not want, whatever the peer's view says.
+        let me = self.options.inc;
+        let differing = theirs
+            .iter()
+            .filter(|(slot, digest)| {
+                self.store.digest(*slot) != *digest && self.placement.is_owner(*slot, me)
+            })
+            .map(|(slot, _)| *slot)
+            .collect();
         if let Some(round) = self.repair.round_mut(from, round) {
+            round.note_epoch(epoch);
             round.differing(differing, now);
         }
         self.advance(from, now);
@@ -49,6 +68,7 @@ impl Node {
     pub(super) fn handle_list(
         &mut self,
         from: Inc,
+        epoch: u64,
         round: u64,
         (slot, after): (Slot, Option<SessionKey>),
         entries: &[(SessionKey, u64)],
@@ -66,6 +86,7 @@ impl Node {
         let wanted = self.differing_keys(from, entries, now);
         let rest = entries.last().map(|(key, _)| *key).filter(|_| more);
         if let Some(round) = self.repair.round_mut(from, round) {
+            round.note_epoch(epoch);
             round.listed(slot, after, wanted, rest, now);
         }
         self.advance(from, now);
@@ -147,17 +168,14 @@ impl Node {
 
     fn ask(&mut self, peer: Inc, round: u64, step: Step, now: Time) {
         let message = match step {
-            Step::Root => Message::Root { round, root: self.store.root() },
+            Step::Root => Message::Root { round, root: self.root_shared_with(peer) },
             Step::Compare(slot, after) => Message::Compare { round, slot, after },
             Step::Need(request, keys) => {
                 let wants = keys.into_iter().map(|key| (key, self.store.version(key)));
                 Message::Need { request, wants: wants.collect() }
             }
-            Step::Complete => {
-                if let Some(name) = self.view.name_of(peer).cloned() {
-                    self.sync.compared_with(&name);
-                }
-                self.check_sync(now);
+            Step::Complete(epoch) => {
+                self.compared_with(peer, epoch, now);
                 Message::Compared { round }
             }
         };
@@ -167,16 +185,46 @@ impl Node {
 
 // The side that is asked.
 impl Node {
-    pub(super) fn handle_root(&mut self, from: Inc, round: u64, root: Digest, now: Time) {
-        if let Some(outbox) = self.outbox.peer_mut(from) {
+    // Rule P3. What a peer of an earlier epoch leaves aside, because it does not know yet that it
+    // owns it, must not count as compared: its slots stay noted.
+    pub(super) fn handle_root(
+        &mut self,
+        from: Inc,
+        epoch: u64,
+        round: u64,
+        root: Digest,
+        now: Time,
+    ) {
+        if epoch >= self.view.epoch
+            && let Some(outbox) = self.outbox.peer_mut(from)
+        {
             outbox.begin_comparison(round, now);
         }
-        let answer = if root == self.store.root() {
+        let offered: Vec<Slot> = self.offered_to(from).collect();
+        let answer = if root == self.store.root_of(offered.iter().copied()) {
             Message::Same { round }
         } else {
-            Message::Digests { round, slots: self.store.digests() }
+            let digest = |slot: Slot| (slot, self.store.digest(slot));
+            Message::Digests { round, slots: offered.into_iter().map(digest).collect() }
         };
         self.send(from, Lane::Bulk, answer);
+    }
+
+    /// The slots that `peer` owns and of which anything is held here, by this node as an owner, or
+    /// as one that was and has not given it up yet.
+    fn offered_to(&self, peer: Inc) -> impl Iterator<Item = Slot> + '_ {
+        let offers = move |slot: &Slot| {
+            !self.store.is_empty(*slot) && self.placement.is_owner(*slot, peer)
+        };
+        self.placement.slots().filter(offers)
+    }
+
+    /// Digest of what both this node and `peer` own.
+    fn root_shared_with(&self, peer: Inc) -> Digest {
+        let me = self.options.inc;
+        let shared =
+            |slot: &Slot| self.placement.is_owner(*slot, me) && self.placement.is_owner(*slot, peer);
+        self.store.root_of(self.placement.slots().filter(shared))
     }
 
     pub(super) fn handle_compare(
@@ -204,7 +252,9 @@ impl Node {
         let mut supply = Supply::default();
         let mut bytes = 0;
         for (key, version) in wants {
-            if bytes >= SUPPLY_BYTES_MAX || !self.supply_budget.allows(now) {
+            let allowed =
+                self.supply_budget.allows(now) || self.options.rules.off(Rule::RepairBudget);
+            if bytes >= SUPPLY_BYTES_MAX || !allowed {
                 supply.deferred.push(key);
                 continue;
             }
@@ -214,6 +264,7 @@ impl Node {
                     let size = delta.size_bytes();
                     bytes += size;
                     self.supply_budget.spend(size as u64);
+                    self.counters.repair_bytes += size as u64;
                     supply.deltas.push(delta);
                 }
             }

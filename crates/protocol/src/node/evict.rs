@@ -14,7 +14,7 @@ impl Node {
     // Rule M1.
     pub(super) fn tick_evict(&mut self, now: Time) {
         let above = self.options.bytes_max / 100 * EVICT_ABOVE_PERCENT;
-        if self.store.bytes() < above || !self.sync.is_synced() || self.clock_fault {
+        if self.store.bytes() < above || !self.sync.speaks_for_any() || self.clock_fault {
             return;
         }
         let walk = self.store.walk(self.evict_after, EVICT_SAMPLE_MAX);
@@ -36,6 +36,6 @@ impl Node {
     fn decides(&self, key: SessionKey) -> bool {
         let me = self.options.inc;
         let first = self.placement.owners(key.slot()).find(|o| *o == me || self.is_reachable(*o));
-        first == Some(me)
+        first == Some(me) && self.speaks_for(key)
     }
 }

@@ -5,8 +5,9 @@ mod compare;
 mod evict;
 mod open;
 mod replicate;
+mod transition;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 
 use session::{Clock, Delta, Inc, Limits, SessionKey, Slot, Time, Token};
 
@@ -23,9 +24,11 @@ use crate::repair::Repair;
 use crate::rules::Rules;
 use crate::store::{Effect, Store, Verdict, is_well_formed};
 use crate::sync::Sync;
-use crate::view::{MemberName, View};
+use crate::view::{Copies, MemberName, View};
 use crate::violation::Violation;
 use crate::waiters::Waiters;
+
+pub use transition::Handover;
 
 /// What a shard is told once, when its process starts.
 #[derive(Clone, Debug)]
@@ -103,8 +106,10 @@ pub struct Node {
     clock_fault: bool,
     view: View,
     placement: Placement,
-    /// Processes of other members, and whether they answer.
-    peers: BTreeMap<Inc, Peer>,
+    /// Processes of other members.
+    peers: BTreeSet<Inc>,
+    /// Processes that answer, members or not yet: bounded by the driver's connections.
+    reachable: BTreeSet<Inc>,
     store: Store,
     outbox: Outbox,
     waiters: Waiters,
@@ -115,14 +120,15 @@ pub struct Node {
     /// Where the search for sessions to end goes on.
     evict_after: Option<(Time, SessionKey)>,
     sync: Sync,
+    /// Whom this node has to compare itself with before it is synced in a layout (rule V7).
+    sources: BTreeSet<Inc>,
+    /// True once a view without this process is known.
+    removed: bool,
+    /// The latest generation and epoch that the application was told to ask for.
+    behind: (u64, u64),
     transmits: VecDeque<Transmit>,
     events: VecDeque<Event>,
     counters: Counters,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Peer {
-    reachable: bool,
 }
 
 impl Node {
@@ -137,7 +143,8 @@ impl Node {
             clock: Clock::new(options.inc),
             clock_fault: false,
             placement: Placement::new(&view, first, slots),
-            peers: BTreeMap::new(),
+            peers: BTreeSet::new(),
+            reachable: BTreeSet::new(),
             store: Store::new(first, slots, options.digest_seed, options.rules),
             outbox: Outbox::new(options.outbox_sessions_max, options.rules),
             waiters: Waiters::new(options.rules),
@@ -146,11 +153,14 @@ impl Node {
             repair: Repair::new(options.repair_interval_ms, options.noise_seed),
             supply_budget: Budget::new(options.repair_bytes_per_second, now),
             evict_after: None,
-            sync: Sync::new(now, others),
+            sync: Sync::new(now, others, (first, slots), options.rules),
+            sources: BTreeSet::new(),
+            removed: false,
+            behind: (0, 0),
             transmits: VecDeque::new(),
             events: VecDeque::new(),
             counters: Counters::default(),
-            view: View { members: Vec::new(), ..view.clone() },
+            view: View::fixed([], Copies::All),
             options,
         };
         node.handle_view(view, now);
@@ -165,16 +175,28 @@ impl Node {
         self.options.inc
     }
 
-    /// True once this node speaks as an owner.
+    /// True if this node speaks as an owner for everything that it owns and is to own: nothing is
+    /// left to catch up with.
     #[must_use]
-    pub const fn is_synced(&self) -> bool {
-        self.sync.is_synced()
+    pub fn is_synced(&self) -> bool {
+        if self.view.is_fixed() {
+            return self.sync_pending() == 0;
+        }
+        let (me, placement) = (self.options.inc, &self.placement);
+        let speaks = |slot: Slot| !placement.is_owner(slot, me) || self.sync.speaks_for(slot);
+        !self.removed && self.sources.is_empty() && placement.slots().all(speaks)
     }
 
     /// Members that this node still has to catch up with.
     #[must_use]
     pub fn sync_pending(&self) -> usize {
-        self.sync.pending()
+        if self.view.is_fixed() { self.sync.pending() } else { self.sources.len() }
+    }
+
+    /// True if this node owns the slot of `key` and has everything of it.
+    #[must_use]
+    pub fn speaks_for(&self, key: SessionKey) -> bool {
+        self.sync.speaks_for(key.slot()) && !self.removed
     }
 
     /// What this shard holds.
@@ -220,8 +242,7 @@ impl Node {
     /// True if this shard owns the slot of `key`, synced or not.
     #[must_use]
     pub fn owns(&self, key: SessionKey) -> bool {
-        self.store.holds(key.slot())
-            && self.placement.owners(key.slot()).any(|owner| owner == self.options.inc)
+        self.store.holds(key.slot()) && self.placement.is_owner(key.slot(), self.options.inc)
     }
 
     /// The owners of the slot of `key`, the most preferred first.
@@ -243,43 +264,31 @@ impl Node {
 
     // --- what arrives ---
 
-    /// The view changed, or another process of a member is known.
+    /// The view changed, or another process of a member is known. Views that are not later than
+    /// the present one are ignored (rule V1).
     pub fn handle_view(&mut self, view: View, now: Time) {
-        let (first, slots) = self.slots();
-        self.placement = Placement::new(&view, first, slots);
-        self.view = view;
-        let present: Vec<Inc> = self.view.members.iter().filter_map(|m| m.inc).collect();
-        let gone: Vec<Inc> =
-            self.peers.keys().copied().filter(|inc| !present.contains(inc)).collect();
-        for inc in gone {
-            self.peers.remove(&inc);
-            self.outbox.remove(inc);
-            self.repair.stop(inc);
-        }
-        for inc in present {
-            if inc != self.options.inc && !self.peers.contains_key(&inc) {
-                self.peers.insert(inc, Peer { reachable: false });
-                self.outbox.add(inc, (first..first + slots).filter_map(Slot::new), now);
-            }
-        }
-        self.check_sync(now);
+        self.adopt(view, now);
     }
 
     /// A process answers, or is suspected. What was in flight to it may be lost.
     pub fn handle_reachable(&mut self, peer: Inc, reachable: bool, now: Time) {
-        let Some(known) = self.peers.get_mut(&peer) else {
+        if reachable {
+            self.reachable.insert(peer);
+        } else {
+            self.reachable.remove(&peer);
+        }
+        if !self.peers.contains(&peer) {
             return;
-        };
-        known.reachable = reachable;
+        }
         if let Some(outbox) = self.outbox.peer_mut(peer) {
             outbox.set_reachable(reachable, now);
         }
-        if reachable {
-            self.repair.hasten(peer, now);
-        } else {
+        if !reachable {
             self.repair.stop(peer);
             // What it had told only some of the others, they now find out among themselves.
             self.repair.hasten_all(now);
+        } else if self.shares_with(peer) {
+            self.repair.hasten(peer, now);
         }
         self.handle_tick(now);
     }
@@ -295,16 +304,22 @@ impl Node {
         if envelope.from != from {
             return self.breach(from, Violation::WrongSender);
         }
+        let epoch = envelope.epoch;
+        if self.view.is_fixed() && envelope.generation == 0 && epoch != self.view.epoch {
+            return self.breach(from, Violation::WrongEpoch);
+        }
+        self.note_later(envelope.generation, epoch);
         if envelope.to != self.options.inc
             || envelope.shard != self.options.shard
-            || !self.peers.contains_key(&from)
+            || envelope.generation != self.view.generation
+            || !self.peers.contains(&from)
         {
             self.counters.strangers += 1;
             return;
         }
         match envelope.message {
             Message::Deltas(batch) => self.handle_deltas(from, batch, now),
-            Message::Ack { batch, refused } => self.handle_ack(from, batch, refused, now),
+            Message::Ack { batch, refused } => self.handle_ack(from, epoch, batch, refused, now),
             Message::Fetch { request, key } => self.handle_fetch(from, request, key, now),
             Message::Fetched { request, synced, delta } => {
                 self.handle_fetched(from, request, synced, delta, now);
@@ -315,14 +330,16 @@ impl Node {
             Message::Forwarded { request, outcome } => {
                 self.handle_forwarded(from, request, outcome, now);
             }
-            Message::Root { round, root } => self.handle_root(from, round, root, now),
-            Message::Same { round } => self.handle_same(from, round, now),
-            Message::Digests { round, slots } => self.handle_digests(from, round, &slots, now),
+            Message::Root { round, root } => self.handle_root(from, epoch, round, root, now),
+            Message::Same { round } => self.handle_same(from, epoch, round, now),
+            Message::Digests { round, slots } => {
+                self.handle_digests(from, epoch, round, &slots, now);
+            }
             Message::Compare { round, slot, after } => {
                 self.handle_compare(from, round, slot, after);
             }
             Message::List { round, slot, after, entries, more } => {
-                self.handle_list(from, round, (slot, after), &entries, more, now);
+                self.handle_list(from, epoch, round, (slot, after), &entries, more, now);
             }
             Message::Need { request, wants } => self.handle_need(from, request, wants, now),
             Message::Supplied { request, supply } => {
@@ -335,7 +352,7 @@ impl Node {
 
     /// Time passed.
     pub fn handle_tick(&mut self, now: Time) {
-        self.check_sync(now);
+        self.tick_transition(now);
         self.tick_outbox(now);
         self.tick_repair(now);
         self.tick_loads(now);
@@ -395,13 +412,27 @@ impl Node {
     }
 
     fn is_reachable(&self, peer: Inc) -> bool {
-        self.peers.get(&peer).is_some_and(|peer| peer.reachable)
+        self.peers.contains(&peer) && self.is_connected(peer)
+    }
+
+    fn is_connected(&self, peer: Inc) -> bool {
+        self.reachable.contains(&peer)
+    }
+
+    /// Somebody goes by a later view: the application is told, once for each.
+    // Rule V1.
+    fn note_later(&mut self, generation: u64, epoch: u64) {
+        let (seen, mine) = ((generation, epoch), (self.view.generation, self.view.epoch));
+        if !self.view.is_fixed() && seen > mine && seen > self.behind {
+            self.behind = seen;
+            self.events.push_back(Event::Behind(generation, epoch));
+        }
     }
 
     /// Only an owner that has caught up and whose clock is right may stamp, and not what it may
     /// have forgotten.
     fn may_stamp(&self, key: SessionKey) -> bool {
-        self.sync.is_synced() && !self.clock_fault && !self.store.is_retired(key)
+        self.speaks_for(key) && !self.clock_fault && !self.store.is_retired(key)
     }
 
     fn send(&mut self, to: Inc, lane: Lane, message: Message) {
@@ -414,8 +445,9 @@ impl Node {
     }
 
     fn address(&self, to: Inc, message: Message) -> Envelope {
-        let (epoch, from, shard) = (self.view.epoch, self.options.inc, self.options.shard);
-        Envelope { epoch, from, to, shard, message }
+        let (generation, epoch) = (self.view.generation, self.view.epoch);
+        let (from, shard) = (self.options.inc, self.options.shard);
+        Envelope { generation, epoch, from, to, shard, message }
     }
 
     fn breach(&mut self, peer: Inc, violation: Violation) {
@@ -449,7 +481,8 @@ impl Node {
             Effect::Created | Effect::Updated => {}
             Effect::Ended => {
                 self.counters.ended += 1;
-                let gone = self.waiters.end(key);
+                let quorum = commit::quorum(&self.placement, &self.view, &self.options);
+                let gone = self.waiters.end(key, quorum);
                 self.answer_all(gone);
             }
         }
@@ -467,17 +500,6 @@ impl Node {
             return false;
         }
         true
-    }
-
-    fn check_sync(&mut self, now: Time) {
-        let (view, peers) = (&self.view, &self.peers);
-        let is_silent = |name: &MemberName| {
-            let inc = view.members.iter().find(|m| m.name == *name).and_then(|m| m.inc);
-            !inc.and_then(|inc| peers.get(&inc)).is_some_and(|peer| peer.reachable)
-        };
-        if self.sync.check(now, is_silent) {
-            self.events.push_back(Event::Synced);
-        }
     }
 
     fn tick_sweep(&mut self, now: Time) {

@@ -1,10 +1,12 @@
 //! Opening a session: from this copy if it will do, else with what the other owners hold.
 
-use session::{Body, Delta, EndReason, Inc, Session, SessionKey, State, Time, Token, Version};
+use session::{
+    Body, Clock, Delta, EndReason, Inc, Session, SessionKey, State, Time, Token, Version,
+};
 
 use super::Node;
 use crate::event::{Event, Opened, Ticket};
-use crate::limits::LOAD_WIDEN_MS;
+use crate::limits::{HOPELESS_MS, LOAD_WIDEN_MS};
 use crate::loads::{Load, Purpose};
 use crate::message::{Lane, Message};
 use crate::rules::Rule;
@@ -58,16 +60,19 @@ impl Node {
         may_expire: Option<Time>,
         now: Time,
     ) -> Option<Opened> {
+        let speaks = self.speaks_for(key);
         match self.store.get(key) {
+            // An end holds whoever tells of it.
             Some(State::Ended(tombstone)) => Some(Opened::Ended(*tombstone)),
             Some(State::Alive(session)) if session.is_dead(now) => Some(Opened::NotFound),
             Some(State::Alive(session)) => {
-                let good = self.is_synced() && self.covers(session, want) && !session.is_idle(now);
+                let good = speaks && self.covers(session, want) && !session.is_idle(now);
                 good.then(|| Opened::Session { session: session.clone(), lost: Version::new() })
             }
             None => {
                 let nothing_to_ask = may_expire.is_none_or(|time| time < now);
-                (self.is_synced() && nothing_to_ask).then_some(Opened::NotFound)
+                let may_deny = speaks || self.options.rules.off(Rule::OnlySpeakersDeny);
+                (may_deny && nothing_to_ask).then_some(Opened::NotFound)
             }
         }
     }
@@ -80,8 +85,12 @@ impl Node {
         session.version.covers_all(want)
     }
 
-    pub(super) fn start_load(&mut self, load: Load, now: Time) {
+    pub(super) fn start_load(&mut self, mut load: Load, now: Time) {
         self.counters.loads += 1;
+        if !self.owns(load.key) {
+            // What was this node's own until a moment ago, and is perhaps on its way to the owners.
+            load.scratch = self.store.get(load.key).cloned();
+        }
         match self.loads.add(load) {
             Ok(number) => self.advance_load(number, now),
             Err(load) => self.finish_load(*load, Answer::Final(Opened::Unavailable), now),
@@ -117,31 +126,44 @@ impl Node {
         }
     }
 
+    /// What is known of the session of a waiting request: this node's copy if it is an owner, else
+    /// what others have told for this request.
+    fn held<'a>(&'a self, load: &'a Load) -> Option<&'a State> {
+        let own = if self.owns(load.key) { self.store.get(load.key) } else { None };
+        own.or(load.scratch.as_ref())
+    }
+
     /// Rule K2: first the primary and the writers that are missing, then every owner.
     fn targets(&self, load: &Load, now: Time) -> Vec<Inc> {
-        let held = self.store.version(load.key);
+        let (held, idle) = match self.held(load) {
+            Some(State::Alive(session)) => (session.version.clone(), session.is_idle(now)),
+            Some(State::Ended(_)) | None => (Version::new(), false),
+        };
         let missing = held.missing_from(&load.want);
         let everybody = load.widened || now.since(load.started) >= LOAD_WIDEN_MS;
         let everybody = everybody && !self.options.rules.off(Rule::AskAll);
-        let idle = self.store.session(load.key).is_some_and(|session| session.is_idle(now));
+        let others = |peer: &Inc| *peer != self.options.inc && self.is_reachable(*peer);
         let mut primary = true;
         let mut targets = Vec::new();
-        for owner in self.placement.owners(load.key.slot()) {
-            if owner == self.options.inc || !self.is_reachable(owner) {
-                continue;
-            }
+        for owner in self.placement.owners(load.key.slot()).filter(others) {
             if everybody || idle || primary || missing.get(owner).is_some() {
                 targets.push(owner);
             }
             primary = false;
         }
+        // A writer that was an owner may not have passed on everything yet.
+        let writers = missing.iter().map(|(inc, _)| inc).filter(others);
+        let former = writers.filter(|inc| !targets.contains(inc)).collect::<Vec<Inc>>();
+        targets.extend(former);
         targets
     }
 
     fn judge(&self, load: &Load, now: Time) -> Option<Answer> {
-        let confirmed = self.is_synced() || load.is_confirmed();
+        let confirmed = self.speaks_for(load.key)
+            || load.is_confirmed()
+            || self.options.rules.off(Rule::OnlySpeakersDeny);
         let heard_all = self.has_heard_all(load);
-        let answer = match self.store.get(load.key) {
+        let answer = match self.held(load) {
             Some(State::Ended(tombstone)) => Some(Answer::Final(Opened::Ended(*tombstone))),
             Some(State::Alive(session)) if session.is_dead(now) => {
                 Some(Answer::Final(Opened::NotFound))
@@ -155,7 +177,7 @@ impl Node {
             Some(State::Alive(_)) | None => None,
         };
         answer.or_else(|| {
-            let over = load.deadline <= now || self.is_hopeless(load, heard_all);
+            let over = load.deadline <= now || self.is_hopeless(load, heard_all, now);
             over.then_some(Answer::Final(Opened::Unavailable))
         })
     }
@@ -178,45 +200,63 @@ impl Node {
             return None;
         }
         let lost = session.version.missing_from(&load.want);
-        if lost.iter().any(|(inc, _)| self.view.contains(inc)) {
-            return Some(Answer::Final(Opened::Unavailable));
+        // A writer that is still there may have what it has not passed on; unless it says not.
+        let may_have = |inc: &Inc| self.view.contains(*inc) && !self.has_answered(load, *inc);
+        let writers: Vec<Inc> = lost.iter().map(|(inc, _)| inc).filter(may_have).collect();
+        if !writers.is_empty() {
+            let silent = !writers.iter().any(|inc| self.is_reachable(*inc));
+            return silent.then_some(Answer::Final(Opened::Unavailable));
+        }
+        if self.options.rules.off(Rule::HonestLoss) {
+            return Some(Answer::Serve { lost: Version::new() });
         }
         Some(if idle { Answer::Expire } else { Answer::Serve { lost } })
     }
 
-    /// True if every other owner has answered, reachable or not, heard of or not.
+    /// True if what `inc` holds is known to this request.
+    fn has_answered(&self, load: &Load, inc: Inc) -> bool {
+        inc == self.options.inc || load.has_answered(inc)
+    }
+
+    /// True if every owner has answered, reachable or not, heard of or not.
     fn has_heard_all(&self, load: &Load) -> bool {
         let slot = load.key.slot();
-        let mut known = 0;
-        let mut answered = true;
-        for (rank, owner) in self.placement.owners(slot).enumerate() {
-            known += 1;
-            let spared = rank > 0 && self.options.rules.off(Rule::AskAll);
-            answered &= owner == self.options.inc || spared || load.has_answered(owner);
-        }
-        answered && (known == self.placement.owner_count(slot))
+        let spared = |rank: usize| rank > 0 && self.options.rules.off(Rule::AskAll);
+        self.placement.is_known(slot)
+            && self
+                .placement
+                .owners(slot)
+                .enumerate()
+                .all(|(rank, owner)| spared(rank) || self.has_answered(load, owner))
     }
 
     /// True if waiting is of no use: all who can answer have, and this node is not about to know
-    /// more by itself.
-    fn is_hopeless(&self, load: &Load, heard_all: bool) -> bool {
-        let silent = |owner: Inc| {
-            owner == self.options.inc || load.has_answered(owner) || !self.is_reachable(owner)
+    /// more by itself. A node that has to ask others anyway gives them a moment to come back.
+    fn is_hopeless(&self, load: &Load, heard_all: bool, now: Time) -> bool {
+        let silent = |owner: Inc| self.has_answered(load, owner) || !self.is_reachable(owner);
+        let settled = match self.owns(load.key) {
+            true => self.speaks_for(load.key),
+            false => now.since(load.started) >= HOPELESS_MS,
         };
-        self.is_synced() && !heard_all && self.placement.owners(load.key.slot()).all(silent)
+        settled && !heard_all && self.placement.owners(load.key.slot()).all(silent)
     }
 
     fn finish_load(&mut self, load: Load, answer: Answer, now: Time) {
         let opened = match answer {
             Answer::Serve { lost } => {
                 self.counters.writes_lost += lost.len() as u64;
-                match self.store.session(load.key) {
-                    Some(session) => Opened::Session { session: Box::new(session.clone()), lost },
-                    None => Opened::NotFound,
+                match self.held(&load) {
+                    Some(State::Alive(session)) => {
+                        Opened::Session { session: session.clone(), lost }
+                    }
+                    Some(State::Ended(_)) | None => Opened::NotFound,
                 }
             }
             Answer::Expire => {
-                self.end_here(load.key, EndReason::Expired, now);
+                // Who is no owner leaves the end to those who are: each knows it by itself (E2).
+                if self.owns(load.key) {
+                    self.end_here(load.key, EndReason::Expired, now);
+                }
                 Opened::NotFound
             }
             Answer::Final(opened) => opened,
@@ -254,7 +294,7 @@ impl Node {
     pub(super) fn handle_fetch(&mut self, from: Inc, request: u64, key: SessionKey, now: Time) {
         let dead = self.store.session(key).is_some_and(|session| session.is_dead(now));
         let delta = if dead { None } else { self.store.extract(key, &Version::new()) };
-        let synced = self.is_synced();
+        let synced = self.speaks_for(key) || self.options.rules.off(Rule::OnlySpeakersDeny);
         self.send(from, Lane::Live, Message::Fetched { request, synced, delta });
     }
 
@@ -274,7 +314,7 @@ impl Node {
             if !self.accepts(from, &delta, now) {
                 return;
             }
-            if self.take(delta, now) == Verdict::Skew {
+            if !self.take_fetched(request, delta, now) {
                 // Rule K4: what this clock cannot believe yet is no answer, least of all "no".
                 return;
             }
@@ -282,5 +322,38 @@ impl Node {
         if self.loads.answer(request, from, synced) {
             self.advance_load(request, now);
         }
+    }
+
+    /// Takes a fetched copy: an owner into its store, everybody else for this request alone. False
+    /// if it comes from the future.
+    // Promise P11: who does not own a session keeps nothing of it.
+    fn take_fetched(&mut self, request: u64, delta: Delta, now: Time) -> bool {
+        if self.owns(delta.key) {
+            return self.take(delta, now) != Verdict::Skew;
+        }
+        let state = match delta.body {
+            Body::End(tombstone) => Some(State::Ended(tombstone)),
+            Body::Change(change) if Clock::is_skewed(change.newest(), now) => {
+                self.counters.skew_refused += 1;
+                return false;
+            }
+            Body::Change(change) => {
+                self.clock.observe(&change.hi);
+                change.into_session().map(|session| State::Alive(Box::new(session)))
+            }
+        };
+        let state = state.filter(|state| !is_over(state, now));
+        if let (Some(load), Some(state)) = (self.loads.get_mut(request), state) {
+            load.join(state);
+        }
+        true
+    }
+}
+
+/// Rules T2 and E2: what is past its time is dead on arrival.
+fn is_over(state: &State, now: Time) -> bool {
+    match state {
+        State::Ended(tombstone) => now > tombstone.deadline,
+        State::Alive(session) => session.is_dead(now) || now > session.purge_after(),
     }
 }

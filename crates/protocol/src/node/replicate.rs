@@ -2,6 +2,7 @@
 
 use session::{Inc, SessionKey, Time, Version};
 
+use super::commit::quorum;
 use super::{Node, Transmit};
 use crate::limits::BATCH_DELTAS_MAX;
 use crate::message::{Batch, Lane, Message, Refusal};
@@ -11,7 +12,7 @@ use crate::violation::Violation;
 
 impl Node {
     /// Every other owner lacks what was just written onto `before`.
-    // Rule B2: only the stamper marks; whoever merges a delta does not pass it on.
+    // Rules B2, V5: only the stamper marks; whoever merges a delta does not pass it on.
     pub(super) fn mark_owners(&mut self, key: SessionKey, before: &Version) {
         let owners = self.placement.owners(key.slot()).filter(|inc| *inc != self.options.inc);
         for owner in owners {
@@ -20,7 +21,7 @@ impl Node {
     }
 
     pub(super) fn poll_batch(&mut self, now: Time) -> Option<Transmit> {
-        for peer in self.peers.keys() {
+        for peer in &self.peers {
             let batch = self.outbox.next_batch(*peer, &self.store, now, &mut self.counters);
             if let Some(batch) = batch {
                 let envelope = self.address(*peer, Message::Deltas(batch));
@@ -40,6 +41,11 @@ impl Node {
         let mut refused = Vec::new();
         for delta in batch.deltas {
             let key = delta.key;
+            if !self.placement.is_owner(key.slot(), self.options.inc) {
+                self.counters.not_owned += 1;
+                refused.push((key, Refusal::NotOwner));
+                continue;
+            }
             let refusal = match self.take(delta, now) {
                 Verdict::Merged(_) => continue,
                 Verdict::Need(version) => Refusal::Need(version),
@@ -59,6 +65,7 @@ impl Node {
     pub(super) fn handle_ack(
         &mut self,
         from: Inc,
+        epoch: u64,
         batch: u64,
         refused: Vec<(SessionKey, Refusal)>,
         now: Time,
@@ -72,7 +79,11 @@ impl Node {
         }
         let keys: Vec<SessionKey> = refused.iter().map(|(key, _)| *key).collect();
         for (key, hi) in self.outbox.acknowledge(from, batch, &keys) {
-            let done = self.waiters.acknowledge(from, key, hi.as_ref());
+            // Rule V2: by a later epoch there may be owners that do not have it; the ack counts
+            // when this node has adopted that epoch, and has told them.
+            self.counters.fenced += u64::from(epoch > self.view.epoch);
+            let quorum = quorum(&self.placement, &self.view, &self.options);
+            let done = self.waiters.acknowledge((from, epoch), key, hi.as_ref(), quorum);
             self.answer_all(done);
         }
         for (key, refusal) in refused {
@@ -90,12 +101,15 @@ impl Node {
         match refusal {
             Refusal::Need(version) => outbox.rebase(key, version),
             Refusal::Skew => outbox.postpone(key, now),
+            // It does not know yet that it is an owner, or this node that it is none any more: one
+            // of both will adopt the other's view.
+            Refusal::NotOwner => outbox.postpone(key, now),
             Refusal::Dead | Refusal::Tomb(_) => outbox.clear(key),
         }
     }
 
     pub(super) fn tick_outbox(&mut self, now: Time) {
-        let peers: Vec<Inc> = self.peers.keys().copied().collect();
+        let peers: Vec<Inc> = self.peers.iter().copied().collect();
         for peer in peers {
             let Some(outbox) = self.outbox.peer_mut(peer) else {
                 continue;
