@@ -37,6 +37,8 @@ pub enum Decision {
         name: MemberName,
         /// Where it stands.
         zone: Zone,
+        /// A number that the process has drawn: told again, it is the same process.
+        start: u64,
     },
     /// A member has everything that it owns by the layout of that epoch (rule V7).
     Synced {
@@ -162,7 +164,7 @@ impl Roster {
                 self.copies = *copies;
             }
             _ if !begun => return Err(Refused::OutOfPlace),
-            Decision::Join { name, zone } => self.join(index, name, zone)?,
+            Decision::Join { name, zone, start } => self.join(index, name, zone, *start)?,
             Decision::Synced { inc, epoch } => self.note_synced(*inc, *epoch)?,
             Decision::Drain { inc } => self.drain(*inc)?,
             Decision::Remove { inc, accept_loss } => self.remove(index, *inc, *accept_loss)?,
@@ -175,8 +177,17 @@ impl Roster {
         Ok(())
     }
 
-    fn join(&mut self, index: u64, name: &MemberName, zone: &Zone) -> Result<(), Refused> {
+    fn join(
+        &mut self,
+        index: u64,
+        name: &MemberName,
+        zone: &Zone,
+        start: u64,
+    ) -> Result<(), Refused> {
         let before = self.view.members.iter().find(|member| member.name == *name);
+        if before.is_some_and(|member| member.start == start) {
+            return Err(Refused::NoNews);
+        }
         let before = before.and_then(|member| member.inc);
         if before.is_none() && self.view.members.len() as u64 >= Inc::MEMBERS_MAX {
             return Err(Refused::Full);
@@ -186,7 +197,7 @@ impl Roster {
             self.forget(index, before);
         }
         let (name, zone) = (name.clone(), zone.clone());
-        let member = Member { name, inc: Some(Inc(index)), zone, leaving: false };
+        let member = Member { name, inc: Some(Inc(index)), zone, start, leaving: false };
         self.view.members.push(member);
         self.view.members.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(())

@@ -60,6 +60,8 @@ pub struct Member {
     pub inc: Option<Inc>,
     /// Where it stands.
     pub zone: Zone,
+    /// A number that its process has drawn, by which a decision that is told twice is recognised.
+    pub start: u64,
     /// True once it is to hand over what it holds and go: no new layout includes it.
     pub leaving: bool,
 }
@@ -68,7 +70,7 @@ impl Member {
     /// A member that has not been heard of, in no zone.
     #[must_use]
     pub const fn unheard(name: MemberName) -> Self {
-        Self { name, inc: None, zone: Zone(SmolStr::new_static("")), leaving: false }
+        Self { name, inc: None, zone: Zone(SmolStr::new_static("")), start: 0, leaving: false }
     }
 }
 
