@@ -341,7 +341,14 @@ impl Node {
         };
         outgoing.sent_to(target, now);
         let (deadline, commit) = (outgoing.deadline, outgoing.commit.clone());
+        let key = commit.key;
         let message = Message::Forward { request: number, deadline, commit };
+        if self.options.rules.off(Rule::OneExecutor) {
+            let others = self.placement.owners(key.slot()).filter(|o| *o != self.options.inc);
+            if let Some(other) = others.filter(|other| *other != target).last() {
+                self.send(other, Lane::Live, message.clone());
+            }
+        }
         self.send(target, Lane::Live, message);
     }
 
@@ -394,7 +401,9 @@ impl Node {
             // "no" could make the sender ask another node for the second time.
             return;
         }
-        match self.forwards.receive(from, request, deadline) {
+        let known = self.forwards.receive(from, request, deadline);
+        let known = if self.options.rules.off(Rule::EditsOnce) { Known::New } else { known };
+        match known {
             Known::Running => {}
             Known::Answered(outcome) => {
                 self.send(from, Lane::Live, Message::Forwarded { request, outcome });
