@@ -53,8 +53,9 @@ pub const REPAIR_INTERVAL_MS: u64 = 10_000;
 /// A comparison that makes no progress for this long has failed, in milliseconds.
 pub const ROUND_STALL_MS: u64 = 5_000;
 
-/// A question of a comparison is asked again after this long, in milliseconds: questions are
-/// harmless, and starting over costs more.
+/// A question of a comparison that seems lost is asked again this long after it was asked, in
+/// milliseconds: more than twice the way to a slow host, 200 ms, and back; and so little that a
+/// comparison outlives several losses of one question.
 pub const ROUND_REPEAT_MS: u64 = 1_000;
 
 /// Keys in one page of a slot's list: 24 KiB.

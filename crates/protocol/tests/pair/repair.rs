@@ -182,6 +182,33 @@ fn a_started_node_is_synced_after_everybody_who_answers() {
     net.run_until("c is synced", |net| net.node(2).is_synced());
 }
 
+/// Tests rules S1 and P3: a list that is lost several times does not hold up a node that starts,
+/// for it is asked for again while sessions of others arrive.
+#[test]
+fn what_is_lost_is_asked_for_again_while_other_things_arrive() {
+    let mut net = Net::synced_with(2, |options| options.repair_bytes_per_second = 400_000);
+    for number in 0..200 {
+        let creation = net.creation(0, key(number), vec![large(number)]);
+        net.commit(0, creation);
+    }
+    net.run_until_calm();
+    net.crash(1);
+    net.run_ms(3_000);
+    net.start(1);
+    let started = net.now;
+    let (a, mut losses) = (net.inc(0), 3);
+    net.lose(move |e| match e.message {
+        Message::List { slot, .. } if e.from == a && slot == key(100).slot() && losses > 0 => {
+            losses -= 1;
+            true
+        }
+        _ => false,
+    });
+    net.run_until("b is synced", |net| net.node(1).is_synced());
+    let took = net.now.since(started);
+    assert!((3_500..4_500).contains(&took), "2 MB at 400 kB/s, one second saved: {took} ms");
+}
+
 /// Tests rule S1: who is silent is passed over, after as long as suspicion takes.
 #[test]
 fn a_started_node_does_not_wait_for_who_is_silent() {
