@@ -255,6 +255,8 @@ impl Node {
             self.peers.remove(&inc);
             self.outbox.remove(inc);
             self.repair.stop(inc);
+            self.forwards.forget(inc);
+            self.loads.forget(inc);
         }
         for inc in present {
             if inc != self.options.inc && !self.peers.contains_key(&inc) {
