@@ -104,6 +104,11 @@ pub const FORWARDS_MAX: usize = 16_384;
 /// forwards without end uses up its own share and not that of the others.
 pub const FORWARDS_PER_PEER_MAX: usize = FORWARDS_MAX / 4;
 
+/// How long an executor that may have forgotten what it stamped waits for the copies of every
+/// owner before it refuses, in milliseconds: time for an answer from a slow host and for one
+/// repetition, and so little that the edits then reach another owner before their deadline.
+pub const ASK_EVERYONE_MS: u64 = 1_000;
+
 /// An edit without an answer is sent again to the same process after this long, in milliseconds;
 /// it is recognised there by its number (amendment 4).
 pub const FORWARD_RETRY_MS: u64 = 300;
@@ -142,4 +147,5 @@ const _: () = assert!(UNREACHABLE_MS > SUSPECT_MS);
 const _: () = assert!(ROUND_REPEAT_MS * 4 < ROUND_STALL_MS);
 const _: () = assert!(LOADS_PER_PEER_MAX * 2 <= LOADS_FOR_PEERS_MAX);
 const _: () = assert!(LOADS_FOR_PEERS_MAX < LOADS_MAX && FORWARDS_PER_PEER_MAX < FORWARDS_MAX);
+const _: () = assert!(ASK_EVERYONE_MS > 2 * FETCH_RETRY_MS && ASK_EVERYONE_MS < SUSPECT_MS);
 const _: () = assert!(ROUND_STALL_MS < REPAIR_INTERVAL_MS);
