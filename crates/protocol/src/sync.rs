@@ -10,7 +10,8 @@ use crate::view::MemberName;
 /// Catching up of a node that started under a static view (amendment 8).
 ///
 /// A started node is synced after a full comparison with every member that answers; a member
-/// silent for two seconds is passed over. If nobody has anything, all of them are synced at once,
+/// silent for two seconds is passed over. One that is heard of but answers no comparison is not: it
+/// may be the only one that holds a write which was acknowledged (decision 011). If nobody has anything, all of them are synced at once,
 /// because comparing nothing with nothing is a comparison.
 #[derive(Debug)]
 pub(crate) struct Sync {

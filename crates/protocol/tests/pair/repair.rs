@@ -209,6 +209,51 @@ fn what_is_lost_is_asked_for_again_while_other_things_arrive() {
     assert!((3_500..4_500).contains(&took), "2 MB at 400 kB/s, one second saved: {took} ms");
 }
 
+/// Tests rule S1: a member that answers but takes part in no comparison is not passed over, for it
+/// may hold what was acknowledged and nobody else has.
+#[test]
+fn a_started_node_waits_for_a_member_that_answers_no_comparison_and_serves_meanwhile() {
+    let mut net = Net::synced(3);
+    net.create_everywhere(0, key(1));
+    let (a, b, c) = (net.inc(0), net.inc(1), net.inc(2));
+    net.lose(move |e| e.from == c && e.to == a);
+    let commit = net.edits(2, key(1), vec![set("register", "acknowledged by b")]);
+    let acked = net.commit(2, protocol::Commit { level: protocol::Ack::One, ..commit });
+    assert_eq!(acked.report.got, 1);
+    net.lose(move |e| e.from == b && is_repair(e));
+    net.crash(2);
+    net.run_ms(10);
+    net.start(2);
+    for _ in 0..6 {
+        net.run_ms(10_000);
+        assert_eq!((net.node(2).is_synced(), net.node(2).sync_pending()), (false, 1));
+        let opened = net.open(2, key(1), Some(acked.version.clone()));
+        assert!(matches!(opened, protocol::Opened::Session { .. }), "{opened:?}");
+        net.write(2, key(1), "written through a or b");
+    }
+    assert!(net.session(0, key(1)).is_some_and(|session| session.version != acked.version));
+    net.lose_nothing();
+    net.run_until("c is synced", |net| net.node(2).is_synced());
+    assert!(net.version(2, key(1)).covers_all(&acked.version));
+}
+
+/// Tests rule S1: whoever stops a member that answers no comparison lets the others go on.
+#[test]
+fn a_member_that_answers_no_comparison_is_passed_over_when_it_is_stopped() {
+    let mut net = Net::synced(3);
+    let b = net.inc(1);
+    net.lose(move |e| e.from == b && is_repair(e));
+    net.crash(2);
+    net.run_ms(10);
+    net.start(2);
+    net.run_ms(20_000);
+    assert!(!net.node(2).is_synced());
+    net.crash(1);
+    let stopped = net.now;
+    net.run_until("c is synced", |net| net.node(2).is_synced());
+    assert!(net.now.since(stopped) <= SUSPECT_MS + 100);
+}
+
 /// Tests rule S1: who is silent is passed over, after as long as suspicion takes.
 #[test]
 fn a_started_node_does_not_wait_for_who_is_silent() {
