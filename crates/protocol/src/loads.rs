@@ -1,11 +1,12 @@
 //! Requests that wait for what other owners hold (rule K2).
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use session::{Inc, SessionKey, State, Time, Version};
 
 use crate::event::Ticket;
-use crate::limits::{FETCH_RETRY_MS, LOADS_MAX};
+use crate::limits::{FETCH_RETRY_MS, LOADS_FOR_PEERS_MAX, LOADS_MAX, LOADS_PER_PEER_MAX};
 use crate::message::Commit;
 use crate::waiters::Asker;
 
@@ -75,6 +76,14 @@ impl Load {
         Self { widened: true, everyone: true, ..self }
     }
 
+    /// The peer on whose behalf it waits; `None`: a request of this process.
+    fn peer(&self) -> Option<Inc> {
+        match &self.purpose {
+            Purpose::Commit(Asker::Peer(peer, _), _) => Some(*peer),
+            Purpose::Commit(Asker::Local(_), _) | Purpose::Open(_) => None,
+        }
+    }
+
     /// Notes that `peer` is asked now; false if it has answered or was asked a moment ago.
     pub(crate) fn ask(&mut self, peer: Inc, now: Time) -> bool {
         let asked = self.asked.entry(peer).or_insert(Asked { at: Time(0), answered: None });
@@ -109,18 +118,25 @@ impl Load {
     }
 }
 
-/// The waiting requests of one shard; at most [`LOADS_MAX`].
+/// The waiting requests of one shard; at most [`LOADS_MAX`], of which at most
+/// [`LOADS_FOR_PEERS_MAX`] are on behalf of peers, and [`LOADS_PER_PEER_MAX`] of each.
+///
+/// Invariant: `for_peers` counts those of `waiting` by [`Load::peer`], and has no zero.
 #[derive(Default)]
 pub(crate) struct Loads {
     waiting: BTreeMap<u64, Load>,
+    for_peers: BTreeMap<Inc, usize>,
     next: u64,
 }
 
 impl Loads {
     /// Takes a request in and numbers it; gives it back if too many wait.
     pub(crate) fn add(&mut self, load: Load) -> Result<u64, Box<Load>> {
-        if self.waiting.len() >= LOADS_MAX {
+        if self.waiting.len() >= LOADS_MAX || !load.peer().is_none_or(|peer| self.has_room(peer)) {
             return Err(Box::new(load));
+        }
+        if let Some(peer) = load.peer() {
+            *self.for_peers.entry(peer).or_default() += 1;
         }
         self.next += 1;
         self.waiting.insert(self.next, load);
@@ -132,6 +148,13 @@ impl Loads {
         self.waiting.values_mut().for_each(|load| load.asked.clear());
     }
 
+    /// True if one more may wait on behalf of `peer`.
+    // Rule F2.
+    fn has_room(&self, peer: Inc) -> bool {
+        let own = self.for_peers.get(&peer).copied().unwrap_or(0);
+        own < LOADS_PER_PEER_MAX && self.for_peers.values().sum::<usize>() < LOADS_FOR_PEERS_MAX
+    }
+
     pub(crate) fn get(&self, number: u64) -> Option<&Load> {
         self.waiting.get(&number)
     }
@@ -141,7 +164,22 @@ impl Loads {
     }
 
     pub(crate) fn remove(&mut self, number: u64) -> Option<Load> {
-        self.waiting.remove(&number)
+        let load = self.waiting.remove(&number)?;
+        if let Some(peer) = load.peer()
+            && let Entry::Occupied(mut count) = self.for_peers.entry(peer)
+        {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+        Some(load)
+    }
+
+    /// `peer` has ended: nobody waits for what it asked.
+    pub(crate) fn forget(&mut self, peer: Inc) {
+        self.waiting.retain(|_, load| load.peer() != Some(peer));
+        self.for_peers.remove(&peer);
     }
 
     /// Notes the answer of `peer`; false if it was not asked.
@@ -168,7 +206,9 @@ impl Loads {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Ack;
     use crate::fixtures::{NOW, key};
+    use crate::message::Life;
 
     fn load() -> Load {
         let purpose = Purpose::Open(Ticket(1));
@@ -218,5 +258,38 @@ mod tests {
         assert_eq!(loads.len(), LOADS_MAX);
         assert!(loads.remove(1).is_some());
         assert!(loads.add(load()).is_ok());
+    }
+
+    /// Tests rule F2: one peer uses up its share, all of them together theirs, and requests of this
+    /// process have room.
+    #[test]
+    fn bound_loads_per_peer_max_and_loads_for_peers_max() {
+        let mut loads = Loads::default();
+        let on_behalf = |loads: &mut Loads, peer: u64, number: u64| {
+            let commit = Commit {
+                key: key(0, 0),
+                life: Life::Keep,
+                at: Version::new(),
+                edits: Vec::new(),
+                level: Ack::One,
+            };
+            let purpose = Purpose::Commit(Asker::Peer(Inc(peer), number), Box::new(commit));
+            loads.add(Load { purpose, ..load() })
+        };
+        let fill = |loads: &mut Loads, peer| {
+            (0..).take_while(|number| on_behalf(loads, peer, *number).is_ok()).count()
+        };
+        assert_eq!(fill(&mut loads, 2), LOADS_PER_PEER_MAX);
+        for peer in 3..6 {
+            assert_eq!(fill(&mut loads, peer), LOADS_PER_PEER_MAX, "the others have their share");
+        }
+        assert_eq!((fill(&mut loads, 6), loads.len()), (0, LOADS_FOR_PEERS_MAX));
+        assert!(loads.remove(1).is_some());
+        assert_eq!(fill(&mut loads, 2), 1, "one goes, one may come");
+        loads.forget(Inc(2));
+        assert_eq!(loads.len(), LOADS_FOR_PEERS_MAX - LOADS_PER_PEER_MAX);
+        assert_eq!(fill(&mut loads, 6), LOADS_PER_PEER_MAX);
+        let room = (0..).take_while(|_| loads.add(load()).is_ok()).count();
+        assert_eq!(room, LOADS_MAX - LOADS_FOR_PEERS_MAX);
     }
 }

@@ -12,8 +12,10 @@ use crate::view::{MemberName, View};
 /// Catching up, under a fixed view and under an agreed one.
 ///
 /// Under a fixed view a started node catches up as a whole (amendment 8): after a full comparison
-/// with every member that answers; a member silent for two seconds is passed over. If nobody has
-/// anything, all of them are synced at once, because comparing nothing with nothing is a comparison.
+/// with every member that answers; a member silent for two seconds is passed over. One that is heard
+/// of but answers no comparison is not: it may be the only one that holds a write which was
+/// acknowledged (decision 011). If nobody has anything, all of them are synced at once, because
+/// comparing nothing with nothing is a comparison.
 ///
 /// Under an agreed view it catches up layout by layout: an owner by the oldest layout in force has
 /// caught up before; an owner by a later one has when it has compared itself with every owner by an

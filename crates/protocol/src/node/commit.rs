@@ -8,7 +8,7 @@ use session::{
 use super::{Node, Options};
 use crate::event::{Ack, Event, Opened, Outcome, Ticket};
 use crate::forwards::Known;
-use crate::limits::{EDITS_MAX, REQUEST_MS_MAX};
+use crate::limits::{ASK_EVERYONE_MS, EDITS_MAX, HOPELESS_MS, REQUEST_MS_MAX};
 use crate::loads::{Load, Purpose};
 use crate::message::{Commit, Lane, Life, Message};
 use crate::outbox::Outbox;
@@ -34,7 +34,7 @@ impl Node {
         if self.executor(&commit, |_| true) == Some(self.options.inc) {
             return self.execute(Asker::Local(ticket), commit, deadline, now);
         }
-        match self.forwards.add(ticket, commit, deadline) {
+        match self.forwards.add(ticket, commit, deadline, now) {
             Some(number) => {
                 self.counters.forwarded += 1;
                 self.advance_forward(number, now);
@@ -96,6 +96,10 @@ impl Node {
             // Meanwhile this node lost the right to stamp it: another has it.
             (Opened::Session { .. }, Asker::Local(ticket)) => {
                 self.start_commit(ticket, commit, deadline, now);
+            }
+            // The copy that arrived is one of a session that was forgotten here.
+            (Opened::Session { .. }, Asker::Peer(..)) if self.has_forgotten(commit.key) => {
+                self.ask_everyone(asker, commit, deadline, now);
             }
             (Opened::Session { .. }, Asker::Peer(..)) | (Opened::Unavailable, _) => {
                 self.answer(asker, Outcome::Unavailable);
@@ -312,27 +316,58 @@ impl Node {
                 }
             }
             Some(next) => self.send_forward(number, next, now),
-            None if self.all_have_forgotten(number) => {
-                if let Some(outgoing) = self.forwards.remove(number) {
-                    let (commit, asker) = (outgoing.commit, Asker::Local(outgoing.ticket));
-                    self.start_load(commit_load(asker, commit, now, deadline).of_everyone(), now);
-                }
-            }
-            None => {}
+            None => self.without_executor(number, now),
         }
     }
 
-    /// True if this node could stamp but for what it may have forgotten, and so could nobody else:
-    /// then what all of them hold together is all there is.
+    /// Nobody may be asked now. Nothing has been executed, so whatever ends the wait is honest.
+    fn without_executor(&mut self, number: u64, now: Time) {
+        let Some(outgoing) = self.forwards.get(number) else {
+            return;
+        };
+        let (key, deadline) = (outgoing.commit.key, outgoing.deadline);
+        let me = self.options.inc;
+        let others = || self.placement.owners(key.slot()).filter(|owner| *owner != me);
+        let all_refused =
+            others().all(|owner| !self.is_reachable(owner) || outgoing.was_refused_by(owner));
+        if self.has_forgotten(key) && all_refused {
+            if let Some(outgoing) = self.forwards.remove(number) {
+                let asker = Asker::Local(outgoing.ticket);
+                self.ask_everyone(asker, outgoing.commit, deadline, now);
+            }
+        } else if self.is_hopeless_for(key, outgoing.began, now)
+            && !others().any(|owner| self.is_reachable(owner))
+        {
+            // Only another could stamp it, and none answers.
+            self.finish_forward(number, Outcome::Unavailable);
+        }
+    }
+
+    /// True if nobody else comes to help where none of the owners answers: this node is an owner and
+    /// has caught up, or has waited long enough for one.
+    pub(super) fn is_hopeless_for(&self, key: SessionKey, since: Time, now: Time) -> bool {
+        match self.owns(key) {
+            true => self.speaks_for(key),
+            false => now.since(since) >= HOPELESS_MS,
+        }
+    }
+
+    /// True if this node could stamp the session, had it not perhaps stamped and forgotten it.
     // Rule E4.
-    fn all_have_forgotten(&self, number: u64) -> bool {
-        let Some(outgoing) = self.forwards.get(number) else { return false };
-        let key = outgoing.commit.key;
-        let refused = |owner: Inc| owner == self.options.inc || outgoing.was_refused_by(owner);
-        self.speaks_for(key)
-            && !self.clock_fault
-            && self.store.is_retired(key)
-            && self.placement.owners(key.slot()).all(refused)
+    fn has_forgotten(&self, key: SessionKey) -> bool {
+        self.speaks_for(key) && !self.clock_fault && self.store.is_retired(key)
+    }
+
+    /// Asks all owners for what they hold of a session that was forgotten here: together that is
+    /// all there is, and then it may be stamped again. If one of them does not answer it may not.
+    // Rule E4.
+    fn ask_everyone(&mut self, asker: Asker, commit: Commit, deadline: Time, now: Time) {
+        let deadline = match asker {
+            Asker::Local(_) => deadline,
+            // Whoever asked may find another owner that need not ask anybody.
+            Asker::Peer(..) => deadline.min(now.plus(ASK_EVERYONE_MS)),
+        };
+        self.start_load(commit_load(asker, commit, now, deadline).of_everyone(), now);
     }
 
     fn send_forward(&mut self, number: u64, target: Inc, now: Time) {
@@ -411,6 +446,11 @@ impl Node {
             // Too many are remembered. A refusal that is not remembered could be followed by an
             // execution, so there is none: the sender asks again, or learns nothing.
             Known::Full => self.counters.answers_dropped += 1,
+            // Whether anybody else may stamp it, the sender does not know either.
+            Known::New if self.has_forgotten(commit.key) => {
+                self.observe(&commit.at, now);
+                self.ask_everyone(Asker::Peer(from, request), commit, deadline, now);
+            }
             Known::New if !self.may_stamp(commit.key) => {
                 self.answer(Asker::Peer(from, request), Outcome::Unavailable);
             }

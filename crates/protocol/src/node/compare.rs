@@ -161,7 +161,7 @@ impl Node {
 
     /// Takes the comparison with `peer` as far as it goes without waiting.
     fn advance(&mut self, peer: Inc, now: Time) {
-        while let Some((round, step)) = self.repair.next_step(peer) {
+        while let Some((round, step)) = self.repair.next_step(peer, now) {
             self.ask(peer, round, step, now);
         }
     }

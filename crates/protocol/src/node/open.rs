@@ -6,7 +6,7 @@ use session::{
 
 use super::Node;
 use crate::event::{Event, Opened, Ticket};
-use crate::limits::{HOPELESS_MS, LOAD_WIDEN_MS};
+use crate::limits::LOAD_WIDEN_MS;
 use crate::loads::{Load, Purpose};
 use crate::message::{Lane, Message};
 use crate::rules::Rule;
@@ -234,11 +234,8 @@ impl Node {
     /// more by itself. A node that has to ask others anyway gives them a moment to come back.
     fn is_hopeless(&self, load: &Load, heard_all: bool, now: Time) -> bool {
         let silent = |owner: Inc| self.has_answered(load, owner) || !self.is_reachable(owner);
-        let settled = match self.owns(load.key) {
-            true => self.speaks_for(load.key),
-            false => now.since(load.started) >= HOPELESS_MS,
-        };
-        settled && !heard_all && self.placement.owners(load.key.slot()).all(silent)
+        self.is_hopeless_for(load.key, load.started, now)
+            && !heard_all && self.placement.owners(load.key.slot()).all(silent)
     }
 
     fn finish_load(&mut self, load: Load, answer: Answer, now: Time) {

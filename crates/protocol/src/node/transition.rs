@@ -93,6 +93,8 @@ impl Node {
         for inc in gone {
             self.outbox.remove(inc);
             self.repair.stop(inc);
+            self.forwards.forget(inc);
+            self.loads.forget(inc);
         }
         for peer in &present {
             let is_new = !self.peers.contains(peer);
