@@ -20,9 +20,10 @@ use session::{
 
 use values::{NOW, frames, hellos};
 
-/// An envelope around the message whose bytes are `message`, from process 1 to 2.
+/// An envelope around the message whose bytes are `message`, of generation 0 and epoch 1, from
+/// process 1 to 2.
 fn envelope(message: &[u8]) -> Vec<u8> {
-    [&[WIRE_VERSION, 1, 1, 1, 2, 0][..], message].concat()
+    [&[WIRE_VERSION, 1, 0, 1, 1, 2, 0][..], message].concat()
 }
 
 /// `number` as bincode writes it: with a mark and eight bytes, unless it is small.
@@ -126,6 +127,7 @@ fn refusal() -> impl Strategy<Value = Refusal> {
         tombstone().prop_map(Refusal::Tomb),
         Just(Refusal::Skew),
         Just(Refusal::Dead),
+        Just(Refusal::NotOwner),
     ]
 }
 
@@ -179,7 +181,7 @@ fn message() -> impl Strategy<Value = Message> {
         prop_oneof![
             (number(), digest()).prop_map(|(round, root)| Message::Root { round, root }),
             number().prop_map(|round| Message::Same { round }),
-            (number(), vec(digest(), 0..5))
+            (number(), vec((slot(), digest()), 0..5))
                 .prop_map(|(round, slots)| Message::Digests { round, slots }),
             (number(), slot(), option::of(key()))
                 .prop_map(|(round, slot, after)| Message::Compare { round, slot, after }),
@@ -208,9 +210,11 @@ fn message() -> impl Strategy<Value = Message> {
 fn frame() -> impl Strategy<Value = Frame> {
     let beat = (time(), option::of((time(), any::<u64>())))
         .prop_map(|(sent, echo)| Frame::Heartbeat(Heartbeat { sent, echo }));
-    let address = (any::<u64>(), any::<u64>(), any::<u64>(), any::<u16>());
-    let envelope = (address, message()).prop_map(|((epoch, from, to, shard), message)| {
-        Frame::Envelope(Envelope { epoch, from: Inc(from), to: Inc(to), shard, message })
+    let view = (any::<u64>(), any::<u64>());
+    let address = (any::<u64>().prop_map(Inc), any::<u64>().prop_map(Inc), any::<u16>());
+    let envelope = (view, address, message()).prop_map(|(view, address, message)| {
+        let ((generation, epoch), (from, to, shard)) = (view, address);
+        Frame::Envelope(Envelope { generation, epoch, from, to, shard, message })
     });
     prop_oneof![1 => beat, 9 => envelope]
 }
@@ -388,7 +392,8 @@ fn sessions_at_their_limit_fit_a_frame() {
         let deltas = vec![session.extract(key, &Version::new()); 8];
         let message = Message::Deltas(Batch { number: 1, deltas });
         let (from, to) = (Inc(1), Inc(2));
-        let frame = Frame::Envelope(Envelope { epoch: 1, from, to, shard: 0, message });
+        let frame =
+            Frame::Envelope(Envelope { generation: 0, epoch: 1, from, to, shard: 0, message });
         assert!(Frame::decode(&frame.encode()).is_ok_and(|read| read == frame));
     }
 }

@@ -25,7 +25,7 @@ fn length(number: u64) -> Vec<u8> {
 
 /// A frame of the largest size: `head`, a count, and as many of `item` as fit.
 fn filled(head: &[u8], item: &[u8], count: u64) -> Vec<u8> {
-    let head = [&[WIRE_VERSION, 1, 1, 1, 2, 0][..], head, &length(count)].concat();
+    let head = [&[WIRE_VERSION, 1, 0, 1, 1, 2, 0][..], head, &length(count)].concat();
     let items = item.iter().copied().cycle().take(FRAME_BYTES_MAX - head.len());
     head.into_iter().chain(items).collect()
 }
@@ -52,7 +52,7 @@ fn bombs() -> Vec<(&'static str, Vec<u8>)> {
         ("elements with a stamp", within(&[2]), vec![0, 1, 1, 1]),
         ("bytes of a value", within(&[3]), vec![0]),
         ("edits", commit.clone(), vec![2, 1, b'a']),
-        ("digests", vec![8, 1], vec![0]),
+        ("digests", vec![8, 1], [&[0][..], &[7; 16]].concat()),
         ("entries of a list", vec![10, 1, 1, 0], [&key[..], &[0]].concat()),
         ("wants", vec![11, 1], [&key[..], &[0]].concat()),
         ("absent keys", vec![12, 1, 0], vec![1]),

@@ -33,6 +33,7 @@ fn read(bytes: &[u8]) {
         Frame::Envelope(mut envelope) => {
             let mut world = World::new();
             (envelope.from, envelope.to, envelope.shard) = (world.inc(1), world.inc(0), 0);
+            envelope.generation = 0;
             for _ in 0..2 {
                 world.receive(0, envelope.clone());
                 world.check_parts();

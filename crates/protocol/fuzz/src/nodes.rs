@@ -307,7 +307,8 @@ impl World {
             Event::Fault { at, fault } => self.nodes[at].handle_clock_fault(fault),
             Event::Forge { to, message } => {
                 let (from, receiver) = (self.inc(1 - to), self.inc(to));
-                let envelope = Envelope { epoch: 1, from, to: receiver, shard: 0, message };
+                let envelope =
+                    Envelope { generation: 0, epoch: 1, from, to: receiver, shard: 0, message };
                 self.receive(to, envelope);
             }
         }

@@ -104,6 +104,7 @@ fn refusals() -> Vec<Refusal> {
         Refusal::Need(version(&[(1, 0), (2, 3)])),
         Refusal::Skew,
         Refusal::Dead,
+        Refusal::NotOwner,
     ];
     refusals.extend(tombs);
     refusals
@@ -176,6 +177,7 @@ fn live_messages() -> Vec<(String, Message)> {
 
 fn repair_messages() -> Vec<(String, Message)> {
     let (round, slot, after) = (3, Slot::new(0xaba).expect("a slot"), Some(KEY));
+    let next = Slot::new(0xabb).expect("a slot");
     let entries = vec![(KEY, digest(0xab).short()), (SessionKey([0xac; 16]), 1)];
     let wants = vec![(KEY, Version::new()), (KEY, version(&[(1, 0)]))];
     let other = SessionKey([0xac; 16]);
@@ -183,7 +185,10 @@ fn repair_messages() -> Vec<(String, Message)> {
     [
         ("root", Message::Root { round, root: digest(1) }),
         ("same", Message::Same { round }),
-        ("digests", Message::Digests { round, slots: vec![digest(1), Digest::default()] }),
+        (
+            "digests",
+            Message::Digests { round, slots: vec![(slot, digest(1)), (next, Digest::default())] },
+        ),
         ("compare", Message::Compare { round, slot, after: None }),
         ("compare-after", Message::Compare { round, slot, after }),
         ("list", Message::List { round, slot, after, entries, more: true }),
@@ -202,7 +207,17 @@ pub(crate) fn frames() -> Vec<(String, Frame)> {
     let mut frames: Vec<(String, Frame)> = messages
         .map(|(label, message)| {
             let (from, to) = (Inc::of_start(NOW, 0), Inc::of_start(NOW.plus(9), 1));
-            (label, Frame::Envelope(Envelope { epoch: 1, from, to, shard: 15, message }))
+            (
+                label,
+                Frame::Envelope(Envelope {
+                    generation: 1,
+                    epoch: 70,
+                    from,
+                    to,
+                    shard: 15,
+                    message,
+                }),
+            )
         })
         .collect();
     for (label, echo) in [("first", None), ("answering", Some((NOW, 12)))] {
