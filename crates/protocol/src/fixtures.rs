@@ -7,6 +7,7 @@ use session::{
 
 use crate::rules::Rules;
 use crate::store::Store;
+use crate::view::{Copies, Layout, Member, View, Zone};
 
 /// The time of tests: early 2027.
 pub(crate) const NOW: Time = Time(1_800_000_000_000);
@@ -48,4 +49,29 @@ pub(crate) fn written(mut session: Session, inc: u64, at: Time, bytes: usize) ->
 /// All of a session under a key.
 pub(crate) fn whole(session: &Session, key: SessionKey) -> Delta {
     session.extract(key, &Version::new())
+}
+
+/// A member of an agreed view: the process of that number, in no zone.
+pub(crate) fn member(inc: u64) -> Member {
+    let name = format!("n{inc:04}").as_str().into();
+    Member { name, inc: Some(Inc(inc)), zone: Zone::default(), start: inc, leaving: false }
+}
+
+/// The agreed view of that epoch in which the processes of each layout own every slot, the oldest
+/// layout first; all of them are members. The newest layout begins with the view's epoch.
+pub(crate) fn agreed(epoch: u64, layouts: &[&[u64]]) -> View {
+    let all: std::collections::BTreeSet<u64> = layouts.iter().copied().flatten().copied().collect();
+    let first = epoch + 1 - layouts.len() as u64;
+    let layout = |(epoch, incs): (u64, &&[u64])| {
+        let mut members: Vec<Member> = incs.iter().copied().map(member).collect();
+        members.sort_by(|a, b| a.name.cmp(&b.name));
+        Layout { epoch, copies: Copies::All, members }
+    };
+    View {
+        generation: 1,
+        epoch,
+        members: all.into_iter().map(member).collect(),
+        layouts: (first..).zip(layouts).map(layout).collect(),
+        losses: std::collections::BTreeMap::new(),
+    }
 }

@@ -136,9 +136,7 @@ impl Waiters {
         let keys: Vec<SessionKey> = self.by_key.keys().copied().collect();
         let mut done = Vec::new();
         for key in keys {
-            let over = |waiter: &mut Waiter| {
-                waiter.deadline <= now || hopeless(key, &waiter.got)
-            };
+            let over = |waiter: &mut Waiter| waiter.deadline <= now || hopeless(key, &waiter.got);
             done.extend(self.resolve(key, quorum, over));
         }
         done
@@ -198,12 +196,23 @@ mod tests {
     use session::Hlc;
 
     use super::*;
-    use crate::fixtures::{NOW, key};
+    use crate::fixtures::{NOW, agreed, key};
+    use crate::placement::Placement;
 
     const WRITE: Stamp = Stamp { hlc: Hlc(50), inc: Inc(1) };
 
-    fn waiter(ticket: u64, target: Target, asked: usize) -> Waiter {
-        Waiter::new(Asker::Local(Ticket(ticket)), target, Version::new(), asked, NOW.plus(1_000))
+    fn waiter(ticket: u64, target: Target, level: Ack) -> Waiter {
+        Waiter::new(Asker::Local(Ticket(ticket)), target, Version::new(), level, NOW.plus(1_000))
+    }
+
+    /// Where the processes of each layout own every slot, the oldest layout first.
+    fn placement(layouts: &[&[u64]]) -> Placement {
+        Placement::new(&agreed(7, layouts), 0, 1)
+    }
+
+    /// How process 1 counts in epoch 7.
+    fn quorum(placement: &Placement) -> Quorum<'_> {
+        Quorum { placement, me: Inc(1), epoch: 7, rules: Rules::default() }
     }
 
     fn done(answers: &[(Asker, Outcome)]) -> Vec<(u64, u16)> {
@@ -217,18 +226,25 @@ mod tests {
     /// Tests rule C1: an owner counts for a commit if it has this write, whatever else it has.
     #[test]
     fn an_ack_counts_for_the_writes_that_it_covers() {
+        let placement = placement(&[&[1, 2, 3]]);
+        let quorum = quorum(&placement);
         let mut waiters = Waiters::new(Rules::default());
-        assert!(waiters.add(key(0, 0), waiter(1, Target::Write(WRITE), 2)).is_none());
+        let waiting = waiters.add(key(0, 0), waiter(1, Target::Write(WRITE), Ack::All), quorum);
+        assert!(waiting.is_none());
         let older = Version::from(Stamp { hlc: Hlc(49), ..WRITE });
         let other = Version::from(Stamp { inc: Inc(9), ..WRITE });
         let newer = Version::from(Stamp { hlc: Hlc(51), ..WRITE });
+        let mut acknowledge = |inc: u64, key: SessionKey, hi: Option<&Version>| {
+            waiters.acknowledge((Inc(inc), 7), key, hi, quorum)
+        };
         for hi in [Some(&older), Some(&other), None] {
-            assert!(waiters.acknowledge(Inc(2), key(0, 0), hi).is_empty(), "{hi:?}");
+            assert!(acknowledge(2, key(0, 0), hi).is_empty(), "{hi:?}");
         }
-        assert!(waiters.acknowledge(Inc(2), key(0, 0), Some(&newer)).is_empty());
-        assert!(waiters.acknowledge(Inc(2), key(0, 0), Some(&newer)).is_empty(), "I-ACK");
-        assert!(waiters.acknowledge(Inc(3), key(0, 1), Some(&newer)).is_empty(), "another key");
-        let answers = waiters.acknowledge(Inc(3), key(0, 0), Some(&newer));
+        assert!(acknowledge(2, key(0, 0), Some(&newer)).is_empty());
+        assert!(acknowledge(2, key(0, 0), Some(&newer)).is_empty(), "I-ACK");
+        assert!(acknowledge(9, key(0, 0), Some(&newer)).is_empty(), "not an owner");
+        assert!(acknowledge(3, key(0, 1), Some(&newer)).is_empty(), "another key");
+        let answers = acknowledge(3, key(0, 0), Some(&newer));
         assert_eq!(done(&answers), [(1, 2)]);
         assert_eq!(waiters.len(), 0);
     }
@@ -236,49 +252,93 @@ mod tests {
     /// Tests rule D4: an end takes the writes with it and waits for its own acks.
     #[test]
     fn an_end_makes_waiting_writes_gone_and_waits_itself() {
+        let placement = placement(&[&[1, 2]]);
+        let quorum = quorum(&placement);
         let mut waiters = Waiters::new(Rules::default());
-        waiters.add(key(0, 0), waiter(1, Target::Write(WRITE), 1));
-        waiters.add(key(0, 0), waiter(2, Target::End, 1));
-        let gone = waiters.end(key(0, 0));
+        waiters.add(key(0, 0), waiter(1, Target::Write(WRITE), Ack::One), quorum);
+        waiters.add(key(0, 0), waiter(2, Target::End, Ack::One), quorum);
+        let gone = waiters.end(key(0, 0), quorum);
         assert_eq!(gone, [(Asker::Local(Ticket(1)), Outcome::Gone)]);
-        let answers = waiters.acknowledge(Inc(2), key(0, 0), None);
+        let answers = waiters.acknowledge((Inc(2), 7), key(0, 0), None, quorum);
         assert_eq!(done(&answers), [(2, 1)]);
     }
 
     /// Tests rule C1.
     #[test]
     fn a_commit_leaves_at_its_deadline_or_when_waiting_is_of_no_use() {
+        let placement = placement(&[&[1, 2, 3]]);
+        let quorum = quorum(&placement);
         let mut waiters = Waiters::new(Rules::default());
         let has = Version::from(WRITE);
-        waiters.add(key(0, 0), waiter(1, Target::Write(WRITE), 2));
-        waiters.add(key(0, 1), waiter(2, Target::Write(WRITE), 2));
-        waiters.acknowledge(Inc(2), key(0, 0), Some(&has));
-        assert!(waiters.expire(NOW.plus(999), |_, _| false).is_empty());
-        let answers = waiters.expire(NOW, |_, got| got == [Inc(2)]);
+        waiters.add(key(0, 0), waiter(1, Target::Write(WRITE), Ack::All), quorum);
+        waiters.add(key(0, 1), waiter(2, Target::Write(WRITE), Ack::All), quorum);
+        waiters.acknowledge((Inc(2), 7), key(0, 0), Some(&has), quorum);
+        assert!(waiters.expire(NOW.plus(999), quorum, |_, _| false).is_empty());
+        let answers = waiters.expire(NOW, quorum, |_, got| got == [(Inc(2), 7)]);
         assert_eq!(done(&answers), [(1, 1)]);
-        let answers = waiters.expire(NOW.plus(1_000), |_, _| false);
+        let answers = waiters.expire(NOW.plus(1_000), quorum, |_, _| false);
         assert_eq!(done(&answers), [(2, 0)]);
     }
 
     /// Tests rule C1: one too many is answered at once, with what it has got.
     #[test]
     fn bound_waiters_max() {
+        let placement = placement(&[&[1, 2]]);
+        let quorum = quorum(&placement);
         let mut waiters = Waiters::new(Rules::default());
+        let add = |waiters: &mut Waiters, number| {
+            waiters.add(key(0, 0), waiter(number, Target::End, Ack::One), quorum)
+        };
         for number in 0..WAITERS_MAX as u64 {
-            assert!(waiters.add(key(0, 0), waiter(number, Target::End, 1)).is_none());
+            assert!(add(&mut waiters, number).is_none());
         }
-        let answer = waiters.add(key(0, 0), waiter(99_999, Target::End, 1));
+        let answer = add(&mut waiters, 99_999);
         assert_eq!(done(&[answer.expect("an answer")]), [(99_999, 0)]);
         assert_eq!(waiters.len(), WAITERS_MAX);
-        waiters.acknowledge(Inc(2), key(0, 0), None);
-        assert!(waiters.add(key(0, 0), waiter(1, Target::End, 1)).is_none(), "there is room");
+        waiters.acknowledge((Inc(2), 7), key(0, 0), None, quorum);
+        assert!(add(&mut waiters, 1).is_none(), "there is room");
     }
 
     #[test]
     fn who_asks_for_nothing_does_not_wait() {
+        let placement = placement(&[&[1, 2]]);
         let mut waiters = Waiters::new(Rules::default());
-        let answer = waiters.add(key(0, 0), waiter(1, Target::Write(WRITE), 0));
+        let local = waiter(1, Target::Write(WRITE), Ack::Local);
+        let answer = waiters.add(key(0, 0), local, quorum(&placement));
         assert_eq!(done(&[answer.expect("an answer")]), [(1, 0)]);
         assert_eq!(waiters.len(), 0);
+    }
+
+    /// Tests rules V3 and V5: a commit that waits is counted by the layouts that there are when its
+    /// acks arrive, not by those that there were when it began.
+    #[test]
+    fn a_commit_that_waits_is_counted_by_the_present_layouts() {
+        let (before, during) = (placement(&[&[1, 2]]), placement(&[&[1, 2], &[3, 4]]));
+        let (has, mut waiters) = (Version::from(WRITE), Waiters::new(Rules::default()));
+        waiters.add(key(0, 0), waiter(1, Target::Write(WRITE), Ack::One), quorum(&before));
+        let acknowledge = |waiters: &mut Waiters, inc, placement| {
+            waiters.acknowledge((Inc(inc), 7), key(0, 0), Some(&has), quorum(placement))
+        };
+        assert!(acknowledge(&mut waiters, 2, &during).is_empty(), "3 and 4 have nothing of it");
+        assert_eq!(done(&acknowledge(&mut waiters, 4, &during)), [(1, 1)]);
+
+        waiters.add(key(0, 0), waiter(2, Target::Write(WRITE), Ack::One), quorum(&during));
+        assert!(acknowledge(&mut waiters, 3, &during).is_empty(), "nor is it enough that 3 has it");
+        let after = placement(&[&[3, 4]]);
+        let answers = waiters.expire(NOW, quorum(&after), |_, _| false);
+        assert_eq!(done(&answers), [(2, 1)], "once the earlier layout is over it is");
+    }
+
+    /// Tests rule V2: an ack of a later epoch counts when that epoch is adopted.
+    #[test]
+    fn an_ack_of_a_later_epoch_waits_for_its_view() {
+        let placement = placement(&[&[1, 2]]);
+        let (has, mut waiters) = (Version::from(WRITE), Waiters::new(Rules::default()));
+        waiters.add(key(0, 0), waiter(1, Target::Write(WRITE), Ack::One), quorum(&placement));
+        let fenced = waiters.acknowledge((Inc(2), 8), key(0, 0), Some(&has), quorum(&placement));
+        assert!(fenced.is_empty());
+        assert!(waiters.expire(NOW, quorum(&placement), |_, _| false).is_empty());
+        let adopted = Quorum { epoch: 8, ..quorum(&placement) };
+        assert_eq!(done(&waiters.expire(NOW, adopted, |_, _| false)), [(1, 1)]);
     }
 }

@@ -4,7 +4,7 @@ use protocol::limits::{ASK_EVERYONE_MS, EDITS_MAX, FORWARD_RETRY_MS, REQUEST_MS_
 use protocol::{Ack, Life, Message, Node, Outcome, Report};
 use session::{Content, Edit, EndReason, SKEW_MS_MAX, SessionKey, Time, Version};
 
-use crate::support::{Net, REQUEST_MS, is_deltas, is_repair, key, name, set};
+use crate::support::{Net, REQUEST_MS, is_deltas, is_repair, key, key_in, name, set};
 
 fn is_forward(envelope: &protocol::Envelope) -> bool {
     matches!(envelope.message, Message::Forward { .. })
@@ -438,7 +438,7 @@ fn create_forgotten(net: &mut Net, maker: usize, hosts: &[usize], key: SessionKe
     pairs(net).into_iter().for_each(|(a, b)| net.cut(a, b));
     net.create(maker, key);
     for (host, number) in hosts.iter().zip(3_000..) {
-        let younger = self::key(number);
+        let younger = key_in(key.slot().number(), number);
         let mut creation = net.creation(*host, younger, Vec::new());
         if let Life::Create(core) = &mut creation.life {
             core.idle_ms = 1_000;

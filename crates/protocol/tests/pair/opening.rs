@@ -4,7 +4,7 @@ use protocol::limits::{FETCH_RETRY_MS, LOAD_WIDEN_MS, TICK_MS};
 use protocol::{Message, Node, Opened};
 use session::{EndReason, State, Token, Version};
 
-use crate::support::{Net, REQUEST_MS, is_deltas, is_repair, key, set};
+use crate::support::{Net, REQUEST_MS, is_deltas, is_repair, key, key_in, set};
 
 fn is_fetch(envelope: &protocol::Envelope) -> bool {
     matches!(envelope.message, Message::Fetch { .. })
@@ -327,14 +327,15 @@ fn an_open_is_answered_by_its_deadline() {
 #[test]
 fn a_session_that_everybody_may_have_forgotten_is_stamped_after_asking_all() {
     let mut net = Net::synced(2);
-    // What is created and forgotten at a host while it is alone makes all older sessions doubtful.
+    // What is created and forgotten at a host while it is alone makes all older sessions of its
+    // slot doubtful.
     let forget = |net: &mut Net, host: usize, number: u16| {
-        let mut creation = net.creation(host, key(number), Vec::new());
+        let mut creation = net.creation(host, key_in(1, number), Vec::new());
         if let protocol::Life::Create(core) = &mut creation.life {
             core.idle_ms = 1_000;
         }
         net.commit(host, creation);
-        net.run_until("it is forgotten", |net| net.session(host, key(number)).is_none());
+        net.run_until("it is forgotten", |net| net.session(host, key_in(1, number)).is_none());
     };
     net.cut(0, 1);
     net.create(1, key(1));

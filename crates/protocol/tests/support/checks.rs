@@ -15,6 +15,8 @@ impl Net {
             };
             assert_eq!(node.store().root(), node.store().recomputed_root(), "I-DIGEST");
             assert_eq!(host.violations, [], "nobody breaks the protocol unless a test says so");
+            // A slot that was given up begins anew; an end that was known stays known.
+            host.seen.retain(|key, seen| seen.is_none() || node.store().get(*key).is_some());
             for (key, state) in node.store().iter() {
                 let seen = match state {
                     State::Ended(_) => None,

@@ -6,6 +6,7 @@
 //! Whatever a test does, [`Net`] checks at every tick what must hold at any time.
 
 mod checks;
+mod membership;
 mod requests;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,7 +19,11 @@ use protocol::{
     Copies, Envelope, Event, Heartbeat, Liveness, LivenessEvent, MemberName, Message, Node, Opened,
     Options, Outcome, Rules, Ticket, View, Violation,
 };
-use session::{Edit, Inc, LIMITS_DEFAULT, Name, Session, SessionKey, State, Time, Value, Version};
+use session::{
+    Edit, Inc, LIMITS_DEFAULT, Name, Session, SessionKey, Slot, State, Time, Value, Version,
+};
+
+use membership::Membership;
 
 /// When the first node starts.
 pub(crate) const START: Time = Time(1_800_000_000_000);
@@ -60,6 +65,14 @@ pub(crate) struct Host {
     pub(crate) opened: BTreeMap<Ticket, Opened>,
     pub(crate) committed: BTreeMap<Ticket, Outcome>,
     pub(crate) violations: Vec<(Inc, Violation)>,
+    /// Layouts in which its process said that it has caught up, by their epochs.
+    pub(crate) synced: Vec<u64>,
+    /// Later epochs that its process has heard of.
+    pub(crate) behind: Vec<u64>,
+    /// Slots of which its process was told that they are lost.
+    pub(crate) lost: Vec<Slot>,
+    /// True once its process knows that it is no member any more.
+    pub(crate) removed: bool,
     /// The version of each living session when it was last looked at; `None` for ended ones.
     seen: BTreeMap<SessionKey, Option<Version>>,
 }
@@ -77,6 +90,7 @@ pub(crate) struct Net {
     loses: Option<Loses>,
     options: fn(&mut Options),
     tickets: u64,
+    membership: Option<Membership>,
     /// All that was sent since the test last cleared it, lost or not.
     pub(crate) log: Vec<Envelope>,
 }
@@ -149,6 +163,10 @@ impl Net {
             opened: BTreeMap::new(),
             committed: BTreeMap::new(),
             violations: Vec::new(),
+            synced: Vec::new(),
+            behind: Vec::new(),
+            lost: Vec::new(),
+            removed: false,
             seen: BTreeMap::new(),
         });
         Self {
@@ -160,6 +178,7 @@ impl Net {
             loses: None,
             options,
             tickets: 0,
+            membership: None,
             log: Vec::new(),
         }
     }
@@ -260,13 +279,25 @@ impl Net {
         let names = self.hosts.iter().map(|host| host.name.clone());
         let mut view = View::fixed(names, Copies::All);
         view.started(&self.hosts[host].name, inc);
+        self.start_as(host, inc, view);
+        for other in 0..self.hosts.len() {
+            if other != host && self.hosts[other].node.is_some() {
+                self.introduce(host, other);
+                self.introduce(other, host);
+            }
+        }
+        self.drain(host);
+    }
+
+    /// Starts a member's process, with the view that it starts from.
+    fn start_as(&mut self, host: usize, inc: Inc, view: View) {
         let mut options = Options {
             inc,
             name: self.hosts[host].name.clone(),
             shard: 0,
             shards: 1,
             digest_seed: 7,
-            noise_seed: u64::from(index),
+            noise_seed: host as u64,
             outbox_sessions_max: OUTBOX_SESSIONS_MAX,
             repair_interval_ms: REPAIR_INTERVAL_MS,
             repair_bytes_per_second: REPAIR_BYTES_PER_SECOND,
@@ -281,13 +312,8 @@ impl Net {
         target.node = Some(node);
         target.liveness = Liveness::new(inc);
         target.seen.clear();
-        for other in 0..self.hosts.len() {
-            if other != host && self.hosts[other].node.is_some() {
-                self.introduce(host, other);
-                self.introduce(other, host);
-            }
-        }
-        self.drain(host);
+        target.synced.clear();
+        target.removed = false;
     }
 
     /// `host` learns which process `other` is.
@@ -318,6 +344,7 @@ impl Net {
             for host in 0..self.hosts.len() {
                 self.tick(host);
             }
+            self.follow();
             self.check();
         }
     }
@@ -392,7 +419,10 @@ impl Net {
                     let earlier = target.committed.insert(ticket, outcome);
                     assert_eq!(earlier, None, "{ticket:?} is answered once");
                 }
-                Event::Synced => {}
+                Event::Synced(epoch) => target.synced.push(epoch),
+                Event::Behind(_, epoch) => target.behind.push(epoch),
+                Event::LossAccepted(slots) => target.lost.extend(slots),
+                Event::Removed => target.removed = true,
                 Event::Violation(inc, violation) => target.violations.push((inc, violation)),
             }
         }
@@ -439,9 +469,12 @@ impl Net {
 
     /// A message that no node wrote arrives at `to`, over the connection with `from`.
     pub(crate) fn inject(&mut self, from: usize, to: usize, message: Message) {
-        let (sender, receiver) = (self.inc(from), self.inc(to));
-        let envelope = Envelope { epoch: 1, from: sender, to: receiver, shard: 0, message };
-        self.handle(to, sender, envelope);
+        let (host, sender, receiver) = (to, self.inc(from), self.inc(to));
+        let view = self.node(from).view();
+        let (generation, epoch) = (view.generation, view.epoch);
+        let (from, to) = (sender, receiver);
+        let envelope = Envelope { generation, epoch, from, to, shard: 0, message };
+        self.handle(host, sender, envelope);
     }
 
     /// An envelope arrives at `to`, over the connection with the process `from`.
