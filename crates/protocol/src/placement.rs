@@ -199,3 +199,182 @@ impl<'a> Ranking<'a> {
         turns.into_iter().map(|(_, member)| member).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::num::NonZeroU16;
+
+    use super::*;
+    use crate::fixtures::{agreed, member};
+    use crate::view::Zone;
+
+    const SLOTS: u16 = 1_024;
+
+    fn slots() -> impl Iterator<Item = Slot> {
+        (0..SLOTS).filter_map(Slot::new)
+    }
+
+    fn count(copies: u16) -> Copies {
+        NonZeroU16::new(copies).map_or(Copies::All, Copies::Count)
+    }
+
+    /// One layout of these processes, in turn in the zones of that number.
+    fn view(incs: impl IntoIterator<Item = u64>, zones: u64, copies: u16) -> View {
+        let incs: Vec<u64> = incs.into_iter().collect();
+        let mut view = agreed(1, &[&incs]);
+        for member in view.members.iter_mut().chain(&mut view.layouts[0].members) {
+            member.zone = Zone::from(format!("z{}", member.start % zones).as_str());
+        }
+        view.layouts[0].copies = count(copies);
+        view
+    }
+
+    fn owners(view: &View) -> Vec<Vec<u64>> {
+        let placement = Placement::new(view, 0, SLOTS);
+        slots().map(|slot| placement.owners(slot).map(|inc| inc.0).collect()).collect()
+    }
+
+    /// Tests rule P1.
+    #[test]
+    fn owners_for_fewer_copies_are_a_prefix_of_those_for_more() {
+        for zones in [1, 2, 3] {
+            let all = owners(&view(1..=7, zones, 0));
+            for copies in 1..=7 {
+                for (fewer, all) in owners(&view(1..=7, zones, copies)).iter().zip(&all) {
+                    assert_eq!(fewer[..], all[..usize::from(copies)], "{copies} of {zones} zones");
+                }
+            }
+            assert_eq!(owners(&view(1..=7, zones, 9)), all, "more copies than members are all");
+        }
+    }
+
+    /// Tests rule P1: of any number of copies no two share a zone that need not.
+    #[test]
+    fn copies_are_spread_over_the_zones() {
+        for zones in 1..=5 {
+            for copies in 1..=7_u16 {
+                for owners in owners(&view(1..=7, zones, copies)) {
+                    let held: BTreeSet<u64> = owners.iter().map(|inc| inc % zones).collect();
+                    assert_eq!(held.len(), usize::from(copies).min(zones as usize), "{owners:?}");
+                }
+            }
+        }
+    }
+
+    /// Tests rule P1: whoever is removed, the acting primary is one that held the slot before.
+    #[test]
+    fn the_next_primary_holds_the_slot_already() {
+        for (zones, copies) in [(1, 2), (1, 3), (2, 2), (3, 2), (3, 3), (1, 0)] {
+            let full = view(1..=6, zones, copies);
+            let before = owners(&full);
+            for gone in 1..=6 {
+                let mut without = full.clone();
+                without.members.retain(|member| member.inc != Some(Inc(gone)));
+                let mut next = view((1..=6).filter(|inc| *inc != gone), zones, copies);
+                without.layouts.append(&mut next.layouts);
+                let placement = Placement::new(&without, 0, SLOTS);
+                for (slot, before) in slots().zip(&before) {
+                    let acting = placement.owners(slot).next().expect("somebody").0;
+                    let expected = before.iter().find(|inc| **inc != gone);
+                    assert_eq!(Some(&acting), expected, "{gone} of {before:?}");
+                    assert!(placement.is_settled(slot, Inc(acting)));
+                }
+            }
+        }
+    }
+
+    /// Tests rule P1: nothing moves between members that stay.
+    #[test]
+    fn a_join_changes_only_the_slots_that_the_joiner_gains() {
+        for copies in [1, 2, 3] {
+            let (before, after) = (owners(&view(1..=5, 1, copies)), owners(&view(1..=6, 1, copies)));
+            for (before, after) in before.iter().zip(&after) {
+                let others: Vec<u64> = after.iter().copied().filter(|inc| *inc != 6).collect();
+                assert!(before.starts_with(&others), "{before:?} {after:?}");
+                assert_eq!(before != after, after.contains(&6), "{before:?} {after:?}");
+            }
+        }
+    }
+
+    /// Tests rule P1: a joiner takes its share of the slots, and hardly more.
+    #[test]
+    fn as_much_moves_as_has_to() {
+        for copies in [1, 2, 3_u16] {
+            let mut moved = 0;
+            for cluster in 0..100 {
+                let joiner = 10 * cluster + 10;
+                let owners = owners(&view(10 * cluster + 1..=joiner, 1, copies));
+                moved += owners.iter().filter(|owners| owners.contains(&joiner)).count();
+            }
+            let share = moved as f64 / (100.0 * f64::from(SLOTS));
+            let ideal = f64::from(copies) / 10.0;
+            assert!((share / ideal - 1.0).abs() < 0.02, "{copies} copies: {share} of {ideal}");
+        }
+    }
+
+    /// Tests rule P1.
+    #[test]
+    fn primaries_are_spread() {
+        for zones in [1, 2, 4] {
+            let owners = owners(&view(1..=8, zones, 2));
+            for inc in 1..=8 {
+                let primary = owners.iter().filter(|owners| owners[0] == inc).count();
+                assert!((90..=170).contains(&primary), "{inc} is first in {primary} of 1024");
+            }
+        }
+    }
+
+    /// Tests rule P1: the process is another, its slots are the same.
+    #[test]
+    fn a_restarted_member_gets_its_slots_back() {
+        let mut view = view(1..=5, 1, 2);
+        let before = owners(&view);
+        let name = member(3).name;
+        for member in view.members.iter_mut().chain(&mut view.layouts[0].members) {
+            if member.name == name {
+                member.inc = Some(Inc(77));
+            }
+        }
+        let again = |owners: &Vec<u64>| -> Vec<u64> {
+            owners.iter().map(|inc| if *inc == 77 { 3 } else { *inc }).collect()
+        };
+        assert!(owners(&view).iter().map(again).eq(before));
+    }
+
+    /// Tests rule V5: whoever owns a slot by some layout is told, the settled first.
+    #[test]
+    fn the_owners_are_those_of_all_layouts() {
+        let mut view = agreed(7, &[&[1, 2], &[2, 3, 4]]);
+        let slot = Slot::new(0).expect("a slot");
+        let placement = Placement::new(&view, 0, 1);
+        let settled: BTreeSet<u64> = placement.settled_owners(slot).map(|inc| inc.0).collect();
+        assert_eq!(settled, BTreeSet::from([1, 2]));
+        let all: Vec<Inc> = placement.owners(slot).collect();
+        assert!(all[..2].iter().all(|inc| placement.is_settled(slot, *inc)), "{all:?}");
+        assert_eq!(all.len(), 4, "each once");
+        assert!(all[2..].iter().all(|inc| placement.is_owner_by(1, slot, *inc)));
+        assert!(!placement.is_owner_by(1, slot, Inc(1)) && placement.is_owner_by(1, slot, Inc(2)));
+
+        view.members.retain(|member| member.inc != Some(Inc(1)));
+        let placement = Placement::new(&view, 0, 1);
+        assert_eq!(placement.settled_owners(slot).map(|inc| inc.0).collect::<Vec<_>>(), [2]);
+        assert_eq!((placement.seats(0, slot), placement.owners_by(0, slot).count()), (2, 1));
+        assert!(!placement.is_owner(slot, Inc(1)), "removed");
+    }
+
+    /// Tests rule K3: where a member has not been heard of, or nobody is left, not all is known.
+    #[test]
+    fn owners_are_known_when_each_has_been_heard_of() {
+        let slot = Slot::new(0).expect("a slot");
+        let mut view = View::fixed(["a".into(), "b".into()], Copies::All);
+        view.started(&"a".into(), Inc(1));
+        assert!(!Placement::new(&view, 0, 1).is_known(slot));
+        view.started(&"b".into(), Inc(2));
+        assert!(Placement::new(&view, 0, 1).is_known(slot));
+        let mut deserted = agreed(7, &[&[1]]);
+        deserted.members.clear();
+        assert!(!Placement::new(&deserted, 0, 1).is_known(slot));
+        assert_eq!(Placement::new(&deserted, 0, 1).owners(slot).count(), 0);
+    }
+}

@@ -58,3 +58,100 @@ impl Quorum<'_> {
         owners.filter(|owner| *owner != self.me && got.contains(owner)).count()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::{agreed, key};
+
+    const LEVELS: [Ack; 4] = [Ack::Local, Ack::One, Ack::Quorum, Ack::All];
+
+    /// What process 1 reports in epoch 7, level by level, as asked and got, where the processes of
+    /// each layout own the slot, `gone` were removed, and `got` have the write.
+    fn reports(layouts: &[&[u64]], gone: &[u64], got: &[(u64, u64)]) -> [(u16, u16); 4] {
+        let mut view = agreed(7, layouts);
+        view.members.retain(|member| !gone.contains(&member.start));
+        let placement = Placement::new(&view, 0, 1);
+        let quorum =
+            Quorum { placement: &placement, me: Inc(1), epoch: 7, rules: Rules::default() };
+        let got: Vec<(Inc, u64)> = got.iter().map(|(inc, at)| (Inc(*inc), *at)).collect();
+        LEVELS.map(|level| {
+            let Report { asked, got } = quorum.report(key(0, 0), level, &got);
+            (asked, got)
+        })
+    }
+
+    /// Tests rules C1 and V5: every level in each layout in force.
+    #[test]
+    fn a_level_has_to_hold_in_each_layout() {
+        let during: &[&[u64]] = &[&[1, 2, 3], &[3, 4, 5]];
+        for (layouts, got, expected) in [
+            // One layout: as under a fixed view.
+            (&[&[1, 2, 3][..]][..], vec![], [(0, 0), (1, 0), (1, 0), (2, 0)]),
+            (&[&[1, 2, 3]], vec![2], [(0, 0), (1, 1), (1, 1), (2, 1)]),
+            (&[&[1, 2, 3]], vec![2, 3], [(0, 0), (1, 1), (1, 1), (2, 2)]),
+            (&[&[1]], vec![], [(0, 0), (0, 0), (0, 0), (0, 0)]),
+            // A transition in which the stamper leaves: it is no owner by the next layout.
+            (during, vec![], [(0, 0), (1, 0), (2, 0), (3, 0)]),
+            (during, vec![2], [(0, 0), (1, 0), (2, 0), (3, 0)]),
+            (during, vec![3], [(0, 0), (1, 1), (2, 1), (3, 1)]),
+            (during, vec![2, 4], [(0, 0), (1, 1), (2, 1), (3, 1)]),
+            (during, vec![2, 4, 5], [(0, 0), (1, 1), (2, 2), (3, 1)]),
+            (during, vec![3, 4], [(0, 0), (1, 1), (2, 2), (3, 1)]),
+            (during, vec![2, 3, 4, 5], [(0, 0), (1, 1), (2, 2), (3, 3)]),
+            // Three layouts: the one in the middle as well.
+            (&[&[1, 2], &[3], &[4]], vec![2, 4], [(0, 0), (1, 0), (1, 0), (1, 0)]),
+            (&[&[1, 2], &[3], &[4]], vec![2, 3, 4], [(0, 0), (1, 1), (1, 1), (1, 1)]),
+            // Alone in the oldest layout: there is no other owner by it to wait for.
+            (&[&[1], &[1, 2]], vec![], [(0, 0), (1, 0), (1, 0), (1, 0)]),
+            (&[&[1], &[1, 2]], vec![2], [(0, 0), (1, 1), (1, 1), (1, 1)]),
+        ] {
+            let got_now: Vec<(u64, u64)> = got.iter().map(|inc| (*inc, 7)).collect();
+            assert_eq!(reports(layouts, &[], &got_now), expected, "{layouts:?} {got:?}");
+        }
+    }
+
+    /// Tests rule V5: a seat stays a seat; the copy of a removed owner counts for nobody.
+    #[test]
+    fn an_owner_that_was_removed_is_missing() {
+        for (gone, got, expected) in [
+            (vec![3], vec![2], [(0, 0), (1, 1), (1, 1), (2, 1)]),
+            (vec![3], vec![2, 3], [(0, 0), (1, 1), (1, 1), (2, 1)]),
+            (vec![2, 3], vec![2, 3], [(0, 0), (1, 0), (1, 0), (2, 0)]),
+        ] {
+            let got_now: Vec<(u64, u64)> = got.iter().map(|inc| (*inc, 7)).collect();
+            assert_eq!(reports(&[&[1, 2, 3]], &gone, &got_now), expected, "without {gone:?}");
+        }
+    }
+
+    /// Tests rule V3: whoever is an owner by no layout any more may report what owners have.
+    #[test]
+    fn a_stamper_that_is_no_owner_counts_all_seats() {
+        let (none, some, all) = (vec![], vec![(2, 7)], vec![(2, 7), (3, 7)]);
+        for (got, expected) in [
+            (none, [(0, 0), (1, 0), (2, 0), (2, 0)]),
+            (some, [(0, 0), (1, 1), (2, 1), (2, 1)]),
+            (all, [(0, 0), (1, 1), (2, 2), (2, 2)]),
+        ] {
+            assert_eq!(reports(&[&[2, 3]], &[], &got), expected, "{got:?}");
+        }
+    }
+
+    /// Tests rules V2 and I-ACK: what is of a later epoch, of no owner, of oneself, or said twice
+    /// does not count.
+    #[test]
+    fn fenced_strange_own_and_repeated_acks_do_not_count() {
+        for (got, counts) in [
+            (vec![(2, 7)], 1),
+            (vec![(2, 1)], 1),
+            (vec![(2, 8)], 0),
+            (vec![(2, 8), (3, 7)], 1),
+            (vec![(9, 7)], 0),
+            (vec![(1, 7)], 0),
+            (vec![(2, 7), (2, 7), (2, 6)], 1),
+        ] {
+            let [local, _, _, all] = reports(&[&[1, 2, 3]], &[], &got);
+            assert_eq!((local, all), ((0, 0), (2, counts)), "{got:?}");
+        }
+    }
+}
