@@ -268,7 +268,8 @@ impl Roster {
     }
 
     /// Who has everything of a slot: its owners by the oldest layout, and those by a later one that
-    /// have reported to be synced there.
+    /// have reported to be synced there. If there is none of both, what was before is lost already,
+    /// and its remaining owners have what came since.
     fn speakers<'a>(&'a self, placement: &'a Placement, slot: Slot) -> impl Iterator<Item = Inc> + 'a {
         let layouts = self.view.layouts.iter().enumerate().skip(1);
         let synced: BTreeSet<Inc> = layouts
@@ -277,9 +278,10 @@ impl Roster {
                 owners.filter(|owner| self.synced.contains(&(layout.epoch, *owner)))
             })
             .collect();
-        placement
-            .owners(slot)
-            .filter(move |owner| placement.is_settled(slot, *owner) || synced.contains(owner))
+        let anew = synced.is_empty() && placement.settled_owners(slot).next().is_none();
+        placement.owners(slot).filter(move |owner| {
+            anew || placement.is_settled(slot, *owner) || synced.contains(owner)
+        })
     }
 
     /// Ends the transition if everybody is synced, and begins another if the newest layout is not

@@ -19,7 +19,9 @@ use crate::view::{MemberName, View};
 ///
 /// Under an agreed view it catches up layout by layout: an owner by the oldest layout in force has
 /// caught up before; an owner by a later one has when it has compared itself with every owner by an
-/// earlier one, each of which had adopted the later one when it listed what it holds.
+/// earlier one, each of which had adopted the later one when it listed what it holds. If no owner by
+/// the oldest layout is left, only the other new owners may have caught up with them: then it has
+/// to compare itself with all of those, as they are once they know that there is nobody else.
 #[derive(Debug)]
 pub(crate) struct Sync {
     started: Time,
@@ -31,6 +33,11 @@ pub(crate) struct Sync {
     first_slot: u16,
     /// Per slot, whether this node speaks for it: follows from view, placement and the above.
     speaks: Vec<bool>,
+    /// Slots of which this node has caught up by the layout of that epoch. It gets every write to
+    /// them as long as that layout is in force.
+    caught_up: BTreeSet<(u64, Slot)>,
+    /// Slots of which no owner by the oldest layout is left, and the epoch by which this node knew.
+    deserted: BTreeMap<Slot, u64>,
     /// Epochs of layouts in which this node has reported to be synced.
     reported: BTreeSet<u64>,
     rules: Rules,
@@ -51,6 +58,8 @@ impl Sync {
             compared: BTreeMap::new(),
             first_slot,
             speaks: vec![false; usize::from(slots)],
+            caught_up: BTreeSet::new(),
+            deserted: BTreeMap::new(),
             reported: BTreeSet::new(),
             rules,
         }
@@ -100,6 +109,7 @@ impl Sync {
 
     /// Works out anew which slots `me` speaks for, and returns those that are new.
     pub(crate) fn refresh(&mut self, view: &View, placement: &Placement, me: Inc) -> Vec<Slot> {
+        self.note_catching_up(view, placement, me);
         let mut gained = Vec::new();
         let member = view.contains(me);
         for slot in placement.slots() {
@@ -108,10 +118,7 @@ impl Sync {
                     self.whole && placement.is_owner(slot, me)
                 } else {
                     placement.is_settled(slot, me)
-                        || (1..view.layouts.len()).any(|age| {
-                            placement.owners_by(age, slot).any(|owner| owner == me)
-                                && self.has_caught_up(view, placement, me, slot, age)
-                        })
+                        || view.layouts[1..].iter().any(|l| self.has_caught_up(slot, l.epoch))
                 };
             let index = usize::from(slot.number() - self.first_slot);
             if speaks && !self.speaks[index] {
@@ -122,9 +129,68 @@ impl Sync {
         gained
     }
 
+    /// Notes what has been caught up with by each layout but the oldest.
+    // Rules V6, V7.
+    fn note_catching_up(&mut self, view: &View, placement: &Placement, me: Inc) {
+        if view.is_fixed() {
+            return;
+        }
+        self.caught_up.retain(|(epoch, _)| view.layouts.iter().any(|l| l.epoch == *epoch));
+        for slot in placement.slots() {
+            if placement.settled_owners(slot).next().is_some() {
+                self.deserted.remove(&slot);
+            } else {
+                self.deserted.entry(slot).or_insert(view.epoch);
+            }
+            for age in 1..view.layouts.len() {
+                let all = !self.rules.off(Rule::SyncFromAll);
+                let (sources, epoch) = self.needed(view, placement, me, slot, age);
+                let compared = |inc: &Inc| self.compared.get(inc).is_some_and(|at| *at >= epoch);
+                let done = match all || sources.is_empty() {
+                    true => sources.iter().all(compared),
+                    false => sources.iter().any(compared),
+                };
+                if done && placement.is_owner_by(age, slot, me) {
+                    self.caught_up.insert((view.layouts[age].epoch, slot));
+                }
+            }
+        }
+    }
+
+    /// With whom an owner by the layout of that age has to compare itself, and as of which epoch.
+    fn needed(
+        &self,
+        view: &View,
+        placement: &Placement,
+        me: Inc,
+        slot: Slot,
+        age: usize,
+    ) -> (BTreeSet<Inc>, u64) {
+        let others = |owners: &mut dyn Iterator<Item = Inc>| {
+            owners.filter(|owner| *owner != me).collect::<BTreeSet<Inc>>()
+        };
+        let seal = if self.rules.off(Rule::Seal) { 0 } else { view.layouts[age].epoch };
+        match self.deserted.get(&slot) {
+            Some(since) => (others(&mut placement.owners(slot)), seal.max(*since)),
+            None => {
+                let mut earlier = (0..age).flat_map(|age| placement.owners_by(age, slot));
+                (others(&mut earlier), seal)
+            }
+        }
+    }
+
+    fn has_caught_up(&self, slot: Slot, epoch: u64) -> bool {
+        self.caught_up.contains(&(epoch, slot))
+    }
+
     /// The epochs of layouts in which this node has become synced, and did not know it.
     // Rule V7.
-    pub(crate) fn newly_synced(&mut self, view: &View, placement: &Placement, me: Inc) -> Vec<u64> {
+    pub(crate) fn newly_synced(
+        &mut self,
+        view: &View,
+        placement: &Placement,
+        me: Inc,
+    ) -> Vec<u64> {
         if view.is_fixed() {
             return Vec::new();
         }
@@ -135,8 +201,10 @@ impl Sync {
                 continue;
             }
             let mut owned =
-                placement.slots().filter(|slot| placement.owners_by(age, *slot).any(|o| o == me));
-            if owned.all(|slot| self.inherits(placement, slot, age) || self.has_caught_up(view, placement, me, slot, age)) {
+                placement.slots().filter(|slot| placement.is_owner_by(age, *slot, me));
+            if owned.all(|slot| {
+                Self::inherits(placement, slot, age) || self.has_caught_up(slot, layout.epoch)
+            }) {
                 news.push(layout.epoch);
             }
         }
@@ -147,30 +215,8 @@ impl Sync {
 
     /// True if the owners of the slot are the same by all layouts up to that age, so that nothing
     /// has to move.
-    fn inherits(&self, placement: &Placement, slot: Slot, age: usize) -> bool {
+    fn inherits(placement: &Placement, slot: Slot, age: usize) -> bool {
         (0..age).all(|earlier| placement.owners_by(earlier, slot).eq(placement.owners_by(age, slot)))
-    }
-
-    /// True if `me` has compared itself with every earlier owner, sealed.
-    // Rules V6, V7.
-    fn has_caught_up(
-        &self,
-        view: &View,
-        placement: &Placement,
-        me: Inc,
-        slot: Slot,
-        age: usize,
-    ) -> bool {
-        let epoch = if self.rules.off(Rule::Seal) { 0 } else { view.layouts[age].epoch };
-        let compared = |inc: Inc| self.compared.get(&inc).is_some_and(|at| *at >= epoch);
-        let mut earlier = (0..age)
-            .flat_map(|age| placement.owners_by(age, slot))
-            .filter(|owner| *owner != me)
-            .peekable();
-        if self.rules.off(Rule::SyncFromAll) {
-            return earlier.peek().is_none() || earlier.any(compared);
-        }
-        earlier.all(compared)
     }
 
     /// The processes that this node still has to compare itself with for a layout in force.
@@ -183,14 +229,15 @@ impl Sync {
             if self.reported.contains(&layout.epoch) {
                 continue;
             }
-            let owned =
-                placement.slots().filter(|slot| placement.owners_by(age, *slot).any(|o| o == me));
-            for slot in owned.filter(|slot| !self.inherits(placement, *slot, age)) {
-                let earlier = (0..age).flat_map(|age| placement.owners_by(age, slot));
-                let missing = |inc: &Inc| {
-                    *inc != me && self.compared.get(inc).is_none_or(|at| *at < layout.epoch)
-                };
-                sources.extend(earlier.filter(missing));
+            let missing = |slot: &Slot| {
+                placement.is_owner_by(age, *slot, me)
+                    && !Self::inherits(placement, *slot, age)
+                    && !self.has_caught_up(*slot, layout.epoch)
+            };
+            for slot in placement.slots().filter(missing) {
+                let (needed, epoch) = self.needed(view, placement, me, slot, age);
+                let compared = |inc: &Inc| self.compared.get(inc).is_some_and(|at| *at >= epoch);
+                sources.extend(needed.into_iter().filter(|inc| !compared(inc)));
             }
         }
         sources
