@@ -136,9 +136,7 @@ impl Waiters {
         let keys: Vec<SessionKey> = self.by_key.keys().copied().collect();
         let mut done = Vec::new();
         for key in keys {
-            let over = |waiter: &mut Waiter| {
-                waiter.deadline <= now || hopeless(key, &waiter.got)
-            };
+            let over = |waiter: &mut Waiter| waiter.deadline <= now || hopeless(key, &waiter.got);
             done.extend(self.resolve(key, quorum, over));
         }
         done

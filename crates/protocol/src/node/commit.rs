@@ -37,6 +37,7 @@ impl Node {
         match self.forwards.add(ticket, commit, deadline, now) {
             Some(number) => {
                 self.counters.forwarded += 1;
+                self.retries.earn();
                 self.advance_forward(number, now);
             }
             None => self.answer(Asker::Local(ticket), Outcome::Unavailable),
@@ -296,7 +297,8 @@ impl Node {
         if let Some(target) = target {
             if deadline <= now || !self.view.contains(target) {
                 self.finish_forward(number, Outcome::Unknown);
-            } else if late {
+            } else if late && self.retries.spend(now) {
+                self.counters.forwards_repeated += 1;
                 self.send_forward(number, target, now);
             }
             return;
@@ -409,6 +411,7 @@ impl Node {
         match outcome {
             Some(outcome) => self.finish_forward(request, outcome),
             None => {
+                self.counters.forwards_refused += 1;
                 if let Some(number) = self.forwards.refused(request, from, now) {
                     self.advance_forward(number, now);
                 }

@@ -213,17 +213,17 @@ impl Node {
     /// The slots that `peer` owns and of which anything is held here, by this node as an owner, or
     /// as one that was and has not given it up yet.
     fn offered_to(&self, peer: Inc) -> impl Iterator<Item = Slot> + '_ {
-        let offers = move |slot: &Slot| {
-            !self.store.is_empty(*slot) && self.placement.is_owner(*slot, peer)
-        };
+        let offers =
+            move |slot: &Slot| !self.store.is_empty(*slot) && self.placement.is_owner(*slot, peer);
         self.placement.slots().filter(offers)
     }
 
     /// Digest of what both this node and `peer` own.
     fn root_shared_with(&self, peer: Inc) -> Digest {
         let me = self.options.inc;
-        let shared =
-            |slot: &Slot| self.placement.is_owner(*slot, me) && self.placement.is_owner(*slot, peer);
+        let shared = |slot: &Slot| {
+            self.placement.is_owner(*slot, me) && self.placement.is_owner(*slot, peer)
+        };
         self.store.root_of(self.placement.slots().filter(shared))
     }
 

@@ -21,6 +21,7 @@ use crate::message::{Commit, Envelope, Lane, Message};
 use crate::outbox::Outbox;
 use crate::placement::Placement;
 use crate::repair::Repair;
+use crate::retries::Retries;
 use crate::rules::Rules;
 use crate::store::{Effect, Store, Verdict, is_well_formed};
 use crate::sync::Sync;
@@ -117,6 +118,7 @@ pub struct Node {
     forwards: Forwards,
     repair: Repair,
     supply_budget: Budget,
+    retries: Retries,
     /// Where the search for sessions to end goes on.
     evict_after: Option<(Time, SessionKey)>,
     sync: Sync,
@@ -152,6 +154,7 @@ impl Node {
             forwards: Forwards::default(),
             repair: Repair::new(options.repair_interval_ms, options.noise_seed),
             supply_budget: Budget::new(options.repair_bytes_per_second, now),
+            retries: Retries::new(now),
             evict_after: None,
             sync: Sync::new(now, others, (first, slots), options.rules),
             sources: BTreeSet::new(),
