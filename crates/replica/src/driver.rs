@@ -386,7 +386,9 @@ impl Shard {
                 Event::Committed(ticket, outcome) => {
                     self.answer(ticket, Answer::Committed(outcome), &mut output);
                 }
-                Event::Synced => output.synced = true,
+                Event::Synced(_) => output.synced = true,
+                // Said of views that change; here the configuration fixes the view.
+                Event::Behind(..) | Event::LossAccepted(_) | Event::Removed => {}
                 Event::Violation(inc, violation) => output.violations.push((inc, violation)),
             }
         }
