@@ -67,6 +67,11 @@ impl Sync {
         self.speaks.contains(&true)
     }
 
+    /// True if this node is synced in a layout in force beside the oldest.
+    pub(crate) fn has_reported(&self) -> bool {
+        !self.reported.is_empty()
+    }
+
     /// Members that it still has to be compared with, under a fixed view.
     pub(crate) fn pending(&self) -> usize {
         if self.whole { 0 } else { self.pending.len() }

@@ -85,9 +85,9 @@ impl Waiters {
         waiter: Waiter,
         quorum: Quorum<'_>,
     ) -> Option<(Asker, Outcome)> {
-        let report = quorum.report(key, waiter.level, &waiter.got);
-        if report.is_reached() || self.count >= WAITERS_MAX {
-            return Some(waiter.outcome(report));
+        let standing = quorum.standing(key, waiter.level, &waiter.got);
+        if standing.is_over || self.count >= WAITERS_MAX {
+            return Some(waiter.outcome(standing.report));
         }
         self.by_key.entry(key).or_default().push(waiter);
         self.count += 1;
@@ -166,10 +166,10 @@ impl Waiters {
         let mut done = Vec::new();
         waiters.retain_mut(|waiter| {
             let given_up = is_done(waiter);
-            let report = quorum.report(key, waiter.level, &waiter.got);
-            let answered = given_up || report.is_reached();
+            let standing = quorum.standing(key, waiter.level, &waiter.got);
+            let answered = given_up || standing.is_over;
             if answered {
-                done.push((waiter.asker, waiter.version.clone(), report));
+                done.push((waiter.asker, waiter.version.clone(), standing.report));
             }
             !answered
         });

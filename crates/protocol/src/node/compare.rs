@@ -30,8 +30,9 @@ impl Node {
     }
 
     pub(super) fn handle_same(&mut self, from: Inc, epoch: u64, round: u64, now: Time) {
+        let adopted = self.view.epoch;
         if let Some(round) = self.repair.round_mut(from, round) {
-            round.note_epoch(epoch);
+            round.note_epoch(epoch.min(adopted));
             round.differing(Vec::new(), now);
         }
         self.advance(from, now);
@@ -58,8 +59,10 @@ impl Node {
             })
             .map(|(slot, _)| *slot)
             .collect();
+        let adopted = self.view.epoch;
         if let Some(round) = self.repair.round_mut(from, round) {
-            round.note_epoch(epoch);
+            // Rule V6; and what this node had not adopted when it took the answer, it left aside.
+            round.note_epoch(epoch.min(adopted));
             round.differing(differing, now);
         }
         self.advance(from, now);
@@ -85,8 +88,9 @@ impl Node {
         }
         let wanted = self.differing_keys(from, entries, now);
         let rest = entries.last().map(|(key, _)| *key).filter(|_| more);
+        let adopted = self.view.epoch;
         if let Some(round) = self.repair.round_mut(from, round) {
-            round.note_epoch(epoch);
+            round.note_epoch(epoch.min(adopted));
             round.listed(slot, after, wanted, rest, now);
         }
         self.advance(from, now);

@@ -25,7 +25,7 @@ use crate::retries::Retries;
 use crate::rules::Rules;
 use crate::store::{Effect, Store, Verdict, is_well_formed};
 use crate::sync::Sync;
-use crate::view::{Copies, MemberName, View};
+use crate::view::{Copies, Layout, MemberName, View};
 use crate::violation::Violation;
 use crate::waiters::Waiters;
 
@@ -178,16 +178,18 @@ impl Node {
         self.options.inc
     }
 
-    /// True if this node speaks as an owner for everything that it owns and is to own: nothing is
-    /// left to catch up with.
+    /// True if this node has caught up since it started: with everybody who answers under a fixed
+    /// view; with all that it owns by some layout under an agreed one. It stays so when it becomes
+    /// an owner of more, and serves that by asking others until it has it.
     #[must_use]
     pub fn is_synced(&self) -> bool {
         if self.view.is_fixed() {
             return self.sync_pending() == 0;
         }
-        let (me, placement) = (self.options.inc, &self.placement);
-        let speaks = |slot: Slot| !placement.is_owner(slot, me) || self.sync.speaks_for(slot);
-        !self.removed && self.sources.is_empty() && placement.slots().all(speaks)
+        let me = Some(self.options.inc);
+        let in_layout = |layout: &Layout| layout.members.iter().any(|member| member.inc == me);
+        let settled = self.view.layouts.first().is_some_and(in_layout);
+        !self.removed && (settled || self.sync.has_reported())
     }
 
     /// Members that this node still has to catch up with.
