@@ -155,7 +155,11 @@ impl World {
         };
         match outcome {
             Outcome::Done(acked) => {
-                let ends = request.stage == Stage::Ending || request.purpose == Purpose::Logout;
+                let ends = match request.stage {
+                    Stage::Usual => request.purpose == Purpose::Logout,
+                    Stage::Creating => false,
+                    Stage::Ending | Stage::Undoing => true,
+                };
                 let (asked, got) = (acked.report.asked, usize::from(acked.report.got));
                 let has = |kind| self.kinds.contains(&kind);
                 // A slot in place of sessions, and a session at the end of its life, are not
