@@ -250,13 +250,18 @@ mod tests {
     fn bound_waiters_max() {
         let mut waiters = Waiters::new(Rules::default());
         for number in 0..WAITERS_MAX as u64 {
-            assert!(waiters.add(key(0, 0), waiter(number, Target::End(EndReason::Logout), 1)).is_none());
+            assert!(
+                waiters.add(key(0, 0), waiter(number, Target::End(EndReason::Logout), 1)).is_none()
+            );
         }
         let answer = waiters.add(key(0, 0), waiter(99_999, Target::End(EndReason::Logout), 1));
         assert_eq!(done(&[answer.expect("an answer")]), [(99_999, 0)]);
         assert_eq!(waiters.len(), WAITERS_MAX);
         waiters.acknowledge(Inc(2), key(0, 0), None);
-        assert!(waiters.add(key(0, 0), waiter(1, Target::End(EndReason::Logout), 1)).is_none(), "there is room");
+        assert!(
+            waiters.add(key(0, 0), waiter(1, Target::End(EndReason::Logout), 1)).is_none(),
+            "there is room"
+        );
     }
 
     #[test]
