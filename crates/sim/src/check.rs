@@ -35,7 +35,7 @@ impl World {
         self.hosts[host].process.as_ref()?.node.store().session(key)
     }
 
-    fn held(&self, host: usize, key: SessionKey) -> Option<&State> {
+    pub(crate) fn held(&self, host: usize, key: SessionKey) -> Option<&State> {
         self.hosts[host].process.as_ref()?.node.store().get(key)
     }
 
@@ -154,6 +154,10 @@ impl World {
             _ => return Ok(()),
         };
         match outcome {
+            Outcome::Done(_) if request.stage == Stage::Ending && request.is_late => {
+                let detail = format!("request {id} takes the place of {key:?}, which had ended");
+                return Err(self.violation("D2", detail));
+            }
             Outcome::Done(acked) => {
                 let ends = match request.stage {
                     Stage::Usual => request.purpose == Purpose::Logout,

@@ -2,8 +2,8 @@
 
 use protocol::{Ack, Commit, Life, Opened, Outcome, Ticket};
 use session::{
-    Content, Core, Edit, EndReason, Name, SKEW_MS_MAX, Session, SessionKey, Time, Token, User,
-    Value, Version, touch_granularity_ms,
+    Content, Core, Edit, EndReason, Name, SKEW_MS_MAX, Session, SessionKey, State, Time, Token,
+    User, Value, Version, touch_granularity_ms,
 };
 
 use crate::fault::FaultKind;
@@ -59,6 +59,8 @@ pub(crate) struct Request {
     pub(crate) opened: Option<Box<Session>>,
     /// The session that a login has made, until the old one has ended.
     pub(crate) fresh: Option<(SessionKey, Token)>,
+    /// Its host knows that the old session of a login has ended.
+    pub(crate) is_late: bool,
     pub(crate) stage: Stage,
     pub(crate) level: Ack,
     pub(crate) began_us: u64,
@@ -99,6 +101,7 @@ impl World {
                 cookie: self.browsers[browser].cookie.clone(),
                 opened: None,
                 fresh: None,
+                is_late: false,
                 stage: Stage::Usual,
                 level,
                 began_us: self.now_us,
@@ -344,7 +347,10 @@ impl World {
 
     /// The new session of a login is made; the old one, if any, ends at level `all` (D2, 16).
     fn created(&mut self, host: usize, id: u64, version: Version) {
+        let old = self.requests.get(&id).and_then(|request| request.cookie.as_ref()).map(|c| c.0);
+        let is_late = old.is_some_and(|key| matches!(self.held(host, key), Some(State::Ended(_))));
         let Some(request) = self.requests.get_mut(&id) else { return };
+        request.is_late = is_late;
         if let Some((_, token)) = &mut request.fresh {
             token.version = version;
         }

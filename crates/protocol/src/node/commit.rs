@@ -32,6 +32,14 @@ impl Node {
         if self.executor(&commit, |_| true) == Some(self.options.inc) {
             return self.execute(Asker::Local(ticket), commit, deadline, now);
         }
+        // Rules D2, D4: that it has ended, whoever knows it may say.
+        let is_gone = match commit.life {
+            Life::Create(_) | Life::Keep | Life::End(EndReason::Rotated) => true,
+            Life::End(_) => false,
+        };
+        if is_gone && matches!(self.store.get(commit.key), Some(State::Ended(_))) {
+            return self.answer(Asker::Local(ticket), Outcome::Gone);
+        }
         match self.forwards.add(ticket, commit, deadline) {
             Some(number) => {
                 self.counters.forwarded += 1;
@@ -185,7 +193,10 @@ impl Node {
         let key = commit.key;
         let (before, tombstone) = match self.store.get(key) {
             Some(State::Alive(session)) => (session.version.clone(), session.end(reason)),
-            Some(State::Ended(_)) if reason == EndReason::Rotated => {
+            Some(State::Ended(_))
+                if reason == EndReason::Rotated
+                    && !self.options.rules.off(Rule::RotatedWhileAlive) =>
+            {
                 return self.answer(asker, Outcome::Gone);
             }
             Some(State::Ended(held)) => (Version::new(), held.join(Tombstone { reason, ..*held })),

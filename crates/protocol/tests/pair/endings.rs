@@ -161,6 +161,30 @@ fn who_has_another_node_rotate_a_session_that_has_ended_is_told() {
     assert_eq!(net.outcome(2, ticket), Outcome::Gone);
 }
 
+/// Tests rules D2, D4: who knows of the end need not ask whether it may stamp, nor whom.
+#[test]
+fn a_node_that_knows_of_an_end_says_so_by_itself() {
+    let mut net = Net::synced(3);
+    net.create_everywhere(0, key(1));
+    let (login, edits) = (rotation(&net, 0, key(1)), net.edits(0, key(1), Vec::new()));
+    let end = net.end(0, key(1), Ack::Local);
+    net.commit(0, end);
+    net.crash(2);
+    net.start(2);
+    let b = net.inc(1);
+    net.lose(move |e| is_repair(e) && (e.from == b || e.to == b));
+    net.run_until("c is told", |net| net.has_ended(2, key(1)));
+    assert!(!net.node(2).is_synced());
+    net.log.clear();
+    for late in [login, edits] {
+        let ticket = net.ask(2, late);
+        assert_eq!(net.outcome(2, ticket), Outcome::Gone);
+    }
+    assert_eq!(net.count(|e| matches!(e.message, Message::Forward { .. })), 0);
+    let again = net.end(2, key(1), Ack::All);
+    assert!(matches!(net.commit(2, again).report, Report { asked: 2, got: 1.. }));
+}
+
 /// Tests rules D2, F1: a login that repeats itself because no answer came is not told that its
 /// session has ended, which it has done itself.
 #[test]
