@@ -8,7 +8,7 @@ mod replicate;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use session::{Clock, Delta, Inc, Limits, SessionKey, Slot, Time, Token};
+use session::{Clock, Delta, Inc, Limits, SessionKey, Slot, State, Time, Token};
 
 use crate::budget::Budget;
 use crate::counters::Counters;
@@ -451,8 +451,10 @@ impl Node {
             Effect::Created | Effect::Updated => {}
             Effect::Ended => {
                 self.counters.ended += 1;
-                let gone = self.waiters.end(key);
-                self.answer_all(gone);
+                if let Some(State::Ended(tombstone)) = self.store.get(key) {
+                    let gone = self.waiters.end(key, tombstone.reason);
+                    self.answer_all(gone);
+                }
             }
         }
         self.counters.deltas_applied += 1;
