@@ -9,7 +9,7 @@ mod transition;
 
 use std::collections::{BTreeSet, VecDeque};
 
-use session::{Clock, Delta, Inc, Limits, SessionKey, Slot, Time, Token};
+use session::{Clock, Delta, Inc, Limits, SessionKey, Slot, State, Time, Token};
 
 use crate::budget::Budget;
 use crate::counters::Counters;
@@ -486,9 +486,11 @@ impl Node {
             Effect::Created | Effect::Updated => {}
             Effect::Ended => {
                 self.counters.ended += 1;
-                let quorum = commit::quorum(&self.placement, &self.view, &self.options);
-                let gone = self.waiters.end(key, quorum);
-                self.answer_all(gone);
+                if let Some(State::Ended(tombstone)) = self.store.get(key) {
+                    let quorum = commit::quorum(&self.placement, &self.view, &self.options);
+                    let gone = self.waiters.end(key, tombstone.reason, quorum);
+                    self.answer_all(gone);
+                }
             }
         }
         self.counters.deltas_applied += 1;
