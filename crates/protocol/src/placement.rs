@@ -155,7 +155,8 @@ impl<'a> Ranking<'a> {
         names.sort_unstable();
         names.dedup();
         let zone_of = |member: &Member| names.binary_search(&&member.zone).unwrap_or(0);
-        let zones = if names.len() > 1 { members.iter().map(zone_of).collect() } else { Vec::new() };
+        let zones =
+            if names.len() > 1 { members.iter().map(zone_of).collect() } else { Vec::new() };
         Self { members, zones, copies }
     }
 
@@ -174,11 +175,8 @@ impl<'a> Ranking<'a> {
 
     /// Indexes of all members, the most preferred for `slot` first.
     fn ranked(&self, slot: u16) -> Vec<usize> {
-        let hash = |member: &Member| {
-            xxh3_64_with_seed(member.name.0.as_bytes(), u64::from(slot))
-        };
-        let mut order: Vec<(u64, usize)> =
-            self.members.iter().map(hash).zip(0..).collect();
+        let hash = |member: &Member| xxh3_64_with_seed(member.name.0.as_bytes(), u64::from(slot));
+        let mut order: Vec<(u64, usize)> = self.members.iter().map(hash).zip(0..).collect();
         order.sort_unstable_by(|a, b| b.cmp(a));
         order.into_iter().map(|(_, index)| index).collect()
     }

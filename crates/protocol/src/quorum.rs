@@ -17,41 +17,61 @@ pub(crate) struct Quorum<'a> {
     pub(crate) rules: Rules,
 }
 
+/// How far a commit has got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Standing {
+    /// What is told.
+    pub(crate) report: Report,
+    /// True if everybody has it whom the level could ask now: waiting is over.
+    pub(crate) is_over: bool,
+}
+
 impl Quorum<'_> {
     /// How far a write to `key` is acknowledged that the processes `got` have, each as of the epoch
-    /// beside it: what the level asks for, and how much of that there is. The level is reached when
-    /// both are equal.
+    /// beside it.
     ///
     /// Every level has to hold in each layout in force, because the owners by one of them may be
-    /// gone with the next view. An owner that was removed is missing.
+    /// gone with the next view. An owner that was removed is not waited for, and the report says
+    /// that the level has not been reached, unless others make up for it.
     // Rules C1, V2, V3, V5.
-    pub(crate) fn report(&self, key: SessionKey, level: Ack, got: &[(Inc, u64)]) -> Report {
+    pub(crate) fn standing(&self, key: SessionKey, level: Ack, got: &[(Inc, u64)]) -> Standing {
         let counts = |(inc, at): &(Inc, u64)| {
             (*at <= self.epoch || self.rules.off(Rule::Fence)).then_some(*inc)
         };
         let got: Vec<Inc> = got.iter().filter_map(counts).collect();
-        let layouts = self.placement.layouts(key.slot());
+        let (placement, slot) = (self.placement, key.slot());
+        let layouts = placement.layouts(slot);
         let newest_only = self.rules.off(Rule::EachLayout)
             || (self.rules.off(Rule::OneEachLayout) && level == Ack::One);
         let first = if newest_only { layouts.saturating_sub(1) } else { 0 };
-        let mut most_asked = 0;
-        let mut least_got = None;
+        let mut asked = 0;
+        let mut least = None;
         for age in first..layouts {
-            let mine = self.placement.is_owner_by(age, key.slot(), self.me);
-            let asked = level.asked(self.placement.seats(age, key.slot()), mine);
+            let mine = placement.is_owner_by(age, slot, self.me);
+            let nominal = level.asked(placement.seats(age, slot), mine);
+            let others = placement.owners_by(age, slot).filter(|owner| *owner != self.me).count();
             let has = self.count(age, key, &got);
-            most_asked = most_asked.max(asked);
-            if has < asked {
-                least_got = Some(least_got.map_or(has, |least: usize| least.min(has)));
+            asked = asked.max(nominal);
+            if has < nominal.min(others) {
+                least = Some(least.map_or(has, |least: usize| least.min(has)));
             }
         }
+        let owners = placement.owners(slot).filter(|o| *o != self.me && got.contains(o)).count();
+        let owners = if self.counts_anybody() { got.len() } else { owners };
         let narrow = |count: usize| u16::try_from(count).unwrap_or(u16::MAX);
-        Report { asked: narrow(most_asked), got: narrow(least_got.unwrap_or(most_asked)) }
+        let has = least.unwrap_or(owners).min(asked);
+        let report = Report { asked: narrow(asked), got: narrow(has) };
+        Standing { report, is_over: least.is_none() }
+    }
+
+    /// With either rule off, acknowledgements are counted without asking whose they are.
+    fn counts_anybody(&self) -> bool {
+        self.rules.off(Rule::OwnersOnly) || self.rules.off(Rule::DistinctAcks)
     }
 
     /// How many other owners by the layout of that age are among `got`.
     fn count(&self, age: usize, key: SessionKey, got: &[Inc]) -> usize {
-        if self.rules.off(Rule::OwnersOnly) || self.rules.off(Rule::DistinctAcks) {
+        if self.counts_anybody() {
             return got.len();
         }
         let owners = self.placement.owners_by(age, key.slot());
@@ -69,16 +89,17 @@ mod tests {
     /// What process 1 reports in epoch 7, level by level, as asked and got, where the processes of
     /// each layout own the slot, `gone` were removed, and `got` have the write.
     fn reports(layouts: &[&[u64]], gone: &[u64], got: &[(u64, u64)]) -> [(u16, u16); 4] {
+        standings(layouts, gone, got).map(|standing| (standing.report.asked, standing.report.got))
+    }
+
+    fn standings(layouts: &[&[u64]], gone: &[u64], got: &[(u64, u64)]) -> [Standing; 4] {
         let mut view = agreed(7, layouts);
         view.members.retain(|member| !gone.contains(&member.start));
         let placement = Placement::new(&view, 0, 1);
         let quorum =
             Quorum { placement: &placement, me: Inc(1), epoch: 7, rules: Rules::default() };
         let got: Vec<(Inc, u64)> = got.iter().map(|(inc, at)| (Inc(*inc), *at)).collect();
-        LEVELS.map(|level| {
-            let Report { asked, got } = quorum.report(key(0, 0), level, &got);
-            (asked, got)
-        })
+        LEVELS.map(|level| quorum.standing(key(0, 0), level, &got))
     }
 
     /// Tests rules C1 and V5: every level in each layout in force.
@@ -111,16 +132,29 @@ mod tests {
         }
     }
 
-    /// Tests rule V5: a seat stays a seat; the copy of a removed owner counts for nobody.
+    /// Tests rules C1 and V5: the copy of a removed owner counts for nobody; it is not waited for,
+    /// and the report says that it is missing, unless an owner by another layout makes up for it.
     #[test]
-    fn an_owner_that_was_removed_is_missing() {
-        for (gone, got, expected) in [
-            (vec![3], vec![2], [(0, 0), (1, 1), (1, 1), (2, 1)]),
-            (vec![3], vec![2, 3], [(0, 0), (1, 1), (1, 1), (2, 1)]),
-            (vec![2, 3], vec![2, 3], [(0, 0), (1, 0), (1, 0), (2, 0)]),
+    fn an_owner_that_was_removed_is_missing_and_not_waited_for() {
+        let (one, during): (&[&[u64]], &[&[u64]]) = (&[&[1, 2, 3]], &[&[1, 2, 3], &[1, 4]]);
+        for (layouts, gone, got, expected, over) in [
+            (one, vec![3], vec![], [(0, 0), (1, 0), (1, 0), (2, 0)], [true, false, false, false]),
+            (one, vec![3], vec![2], [(0, 0), (1, 1), (1, 1), (2, 1)], [true; 4]),
+            (one, vec![3], vec![2, 3], [(0, 0), (1, 1), (1, 1), (2, 1)], [true; 4]),
+            (one, vec![2, 3], vec![2, 3], [(0, 0), (1, 0), (1, 0), (2, 0)], [true; 4]),
+            (
+                during,
+                vec![2, 3],
+                vec![],
+                [(0, 0), (1, 0), (1, 0), (2, 0)],
+                [true, false, false, false],
+            ),
+            (during, vec![2, 3], vec![4], [(0, 0), (1, 1), (1, 1), (2, 1)], [true; 4]),
         ] {
-            let got_now: Vec<(u64, u64)> = got.iter().map(|inc| (*inc, 7)).collect();
-            assert_eq!(reports(&[&[1, 2, 3]], &gone, &got_now), expected, "without {gone:?}");
+            let got: Vec<(u64, u64)> = got.iter().map(|inc| (*inc, 7)).collect();
+            assert_eq!(reports(layouts, &gone, &got), expected, "without {gone:?}: {got:?}");
+            let ends = standings(layouts, &gone, &got).map(|standing| standing.is_over);
+            assert_eq!(ends, over, "without {gone:?}: {got:?}");
         }
     }
 

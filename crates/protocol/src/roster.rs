@@ -143,7 +143,9 @@ impl Roster {
         let seats = next.flat_map(|layout| layout.members.iter().map(|m| (layout.epoch, m.inc)));
         seats
             .filter_map(|(epoch, inc)| Some((epoch, inc?)))
-            .filter(|(epoch, inc)| self.view.contains(*inc) && !self.synced.contains(&(*epoch, *inc)))
+            .filter(|(epoch, inc)| {
+                self.view.contains(*inc) && !self.synced.contains(&(*epoch, *inc))
+            })
             .map(|(_, inc)| inc)
     }
 
@@ -270,7 +272,11 @@ impl Roster {
     /// Who has everything of a slot: its owners by the oldest layout, and those by a later one that
     /// have reported to be synced there. If there is none of both, what was before is lost already,
     /// and its remaining owners have what came since.
-    fn speakers<'a>(&'a self, placement: &'a Placement, slot: Slot) -> impl Iterator<Item = Inc> + 'a {
+    fn speakers<'a>(
+        &'a self,
+        placement: &'a Placement,
+        slot: Slot,
+    ) -> impl Iterator<Item = Inc> + 'a {
         let layouts = self.view.layouts.iter().enumerate().skip(1);
         let synced: BTreeSet<Inc> = layouts
             .flat_map(|(age, layout)| {

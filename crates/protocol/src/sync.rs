@@ -76,6 +76,11 @@ impl Sync {
         self.speaks.contains(&true)
     }
 
+    /// True if this node is synced in a layout in force beside the oldest.
+    pub(crate) fn has_reported(&self) -> bool {
+        !self.reported.is_empty()
+    }
+
     /// Members that it still has to be compared with, under a fixed view.
     pub(crate) fn pending(&self) -> usize {
         if self.whole { 0 } else { self.pending.len() }
@@ -98,7 +103,11 @@ impl Sync {
     /// True if this makes the node synced under a fixed view. `is_silent` tells which members do
     /// not answer.
     // Rule S1.
-    pub(crate) fn check_whole(&mut self, now: Time, is_silent: impl Fn(&MemberName) -> bool) -> bool {
+    pub(crate) fn check_whole(
+        &mut self,
+        now: Time,
+        is_silent: impl Fn(&MemberName) -> bool,
+    ) -> bool {
         let waited = now.since(self.started) >= SUSPECT_MS;
         if self.whole || !self.pending.iter().all(|member| waited && is_silent(member)) {
             return false;

@@ -2,7 +2,7 @@
 
 use session::{
     ABSOLUTE_TIMEOUT_MS_MAX, Body, Change, Clock, Core, Delta, EndReason, Inc, Session, SessionKey,
-    Stamp, State, Time, Version,
+    Stamp, State, Time, Tombstone, Version,
 };
 
 use super::{Node, Options};
@@ -34,9 +34,18 @@ impl Node {
         if self.executor(&commit, |_| true) == Some(self.options.inc) {
             return self.execute(Asker::Local(ticket), commit, deadline, now);
         }
+        // Rules D2, D4: that it has ended, whoever knows it may say.
+        let is_gone = match commit.life {
+            Life::Create(_) | Life::Keep | Life::End(EndReason::Rotated) => true,
+            Life::End(_) => false,
+        };
+        if is_gone && matches!(self.store.get(commit.key), Some(State::Ended(_))) {
+            return self.answer(Asker::Local(ticket), Outcome::Gone);
+        }
         match self.forwards.add(ticket, commit, deadline, now) {
             Some(number) => {
                 self.counters.forwarded += 1;
+                self.retries.earn();
                 self.advance_forward(number, now);
             }
             None => self.answer(Asker::Local(ticket), Outcome::Unavailable),
@@ -70,7 +79,7 @@ impl Node {
                 }
                 return self.answer(asker, Outcome::Gone);
             }
-            Some(State::Ended(_)) => return self.end(asker, &commit, EndReason::Logout, now),
+            Some(State::Ended(_)) => return self.execute_here(asker, &commit, now),
             Some(State::Alive(session)) => self.covers(session, &commit.at),
             None => matches!(commit.life, Life::Create(_)),
         };
@@ -185,15 +194,23 @@ impl Node {
     }
 
     // Rule D2: an end is a write that waits for its copies; told by this node, or by another before.
+    // But nothing takes the place of a session that has ended: what was made of a copy of it would
+    // outlive its logout.
     fn end(&mut self, asker: Asker, commit: &Commit, reason: EndReason, now: Time) {
         let key = commit.key;
         let (before, tombstone) = match self.store.get(key) {
             Some(State::Alive(session)) => (session.version.clone(), session.end(reason)),
-            Some(State::Ended(tombstone)) => (Version::new(), *tombstone),
+            Some(State::Ended(_))
+                if reason == EndReason::Rotated
+                    && !self.options.rules.off(Rule::RotatedWhileAlive) =>
+            {
+                return self.answer(asker, Outcome::Gone);
+            }
+            Some(State::Ended(held)) => (Version::new(), held.join(Tombstone { reason, ..*held })),
             None => return self.answer(asker, Outcome::Gone),
         };
         let delta = Delta { key, body: Body::End(tombstone) };
-        self.write(asker, commit, delta, &before, Target::End, now);
+        self.write(asker, commit, delta, &before, Target::End(reason), now);
     }
 
     /// A local write: the same way into the store as everything else, then dirty for the others.
@@ -296,7 +313,8 @@ impl Node {
         if let Some(target) = target {
             if deadline <= now || !self.view.contains(target) {
                 self.finish_forward(number, Outcome::Unknown);
-            } else if late {
+            } else if late && self.retries.spend(now) {
+                self.counters.forwards_repeated += 1;
                 self.send_forward(number, target, now);
             }
             return;
@@ -409,6 +427,7 @@ impl Node {
         match outcome {
             Some(outcome) => self.finish_forward(request, outcome),
             None => {
+                self.counters.forwards_refused += 1;
                 if let Some(number) = self.forwards.refused(request, from, now) {
                     self.advance_forward(number, now);
                 }

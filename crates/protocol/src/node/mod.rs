@@ -9,7 +9,7 @@ mod transition;
 
 use std::collections::{BTreeSet, VecDeque};
 
-use session::{Clock, Delta, Inc, Limits, SessionKey, Slot, Time, Token};
+use session::{Clock, Delta, Inc, Limits, SessionKey, Slot, State, Time, Token};
 
 use crate::budget::Budget;
 use crate::counters::Counters;
@@ -21,10 +21,11 @@ use crate::message::{Commit, Envelope, Lane, Message};
 use crate::outbox::Outbox;
 use crate::placement::Placement;
 use crate::repair::Repair;
+use crate::retries::Retries;
 use crate::rules::Rules;
 use crate::store::{Effect, Store, Verdict, is_well_formed};
 use crate::sync::Sync;
-use crate::view::{Copies, MemberName, View};
+use crate::view::{Copies, Layout, MemberName, View};
 use crate::violation::Violation;
 use crate::waiters::Waiters;
 
@@ -117,6 +118,7 @@ pub struct Node {
     forwards: Forwards,
     repair: Repair,
     supply_budget: Budget,
+    retries: Retries,
     /// Where the search for sessions to end goes on.
     evict_after: Option<(Time, SessionKey)>,
     sync: Sync,
@@ -152,6 +154,7 @@ impl Node {
             forwards: Forwards::default(),
             repair: Repair::new(options.repair_interval_ms, options.noise_seed),
             supply_budget: Budget::new(options.repair_bytes_per_second, now),
+            retries: Retries::new(now),
             evict_after: None,
             sync: Sync::new(now, others, (first, slots), options.rules),
             sources: BTreeSet::new(),
@@ -175,16 +178,18 @@ impl Node {
         self.options.inc
     }
 
-    /// True if this node speaks as an owner for everything that it owns and is to own: nothing is
-    /// left to catch up with.
+    /// True if this node has caught up since it started: with everybody who answers under a fixed
+    /// view; with all that it owns by some layout under an agreed one. It stays so when it becomes
+    /// an owner of more, and serves that by asking others until it has it.
     #[must_use]
     pub fn is_synced(&self) -> bool {
         if self.view.is_fixed() {
             return self.sync_pending() == 0;
         }
-        let (me, placement) = (self.options.inc, &self.placement);
-        let speaks = |slot: Slot| !placement.is_owner(slot, me) || self.sync.speaks_for(slot);
-        !self.removed && self.sources.is_empty() && placement.slots().all(speaks)
+        let me = Some(self.options.inc);
+        let in_layout = |layout: &Layout| layout.members.iter().any(|member| member.inc == me);
+        let settled = self.view.layouts.first().is_some_and(in_layout);
+        !self.removed && (settled || self.sync.has_reported())
     }
 
     /// Members that this node still has to catch up with.
@@ -481,9 +486,11 @@ impl Node {
             Effect::Created | Effect::Updated => {}
             Effect::Ended => {
                 self.counters.ended += 1;
-                let quorum = commit::quorum(&self.placement, &self.view, &self.options);
-                let gone = self.waiters.end(key, quorum);
-                self.answer_all(gone);
+                if let Some(State::Ended(tombstone)) = self.store.get(key) {
+                    let quorum = commit::quorum(&self.placement, &self.view, &self.options);
+                    let gone = self.waiters.end(key, tombstone.reason, quorum);
+                    self.answer_all(gone);
+                }
             }
         }
         self.counters.deltas_applied += 1;

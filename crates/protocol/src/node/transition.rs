@@ -100,7 +100,9 @@ impl Node {
             let is_new = !self.peers.contains(peer);
             if is_new {
                 self.outbox.add(*peer, std::iter::empty(), now);
-                if let (true, Some(outbox)) = (self.is_connected(*peer), self.outbox.peer_mut(*peer)) {
+                if let (true, Some(outbox)) =
+                    (self.is_connected(*peer), self.outbox.peer_mut(*peer))
+                {
                     outbox.set_reachable(true, now);
                 }
             }
@@ -152,7 +154,8 @@ impl Node {
     /// True if any slot of this shard is owned by this node and by `peer`.
     pub(super) fn shares_with(&self, peer: Inc) -> bool {
         let me = self.options.inc;
-        let both = |slot: Slot| self.placement.is_owner(slot, me) && self.placement.is_owner(slot, peer);
+        let both =
+            |slot: Slot| self.placement.is_owner(slot, me) && self.placement.is_owner(slot, peer);
         self.placement.slots().any(both)
     }
 
