@@ -344,3 +344,471 @@ fn is_of(layout: &Layout, members: &[Member]) -> bool {
     let place = |member: &Member| (member.inc, member.zone.clone());
     layout.members.iter().map(place).eq(members.iter().map(place))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU16;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SLOTS: u16 = 32;
+
+    fn copies(count: u16) -> Copies {
+        NonZeroU16::new(count).map_or(Copies::All, Copies::Count)
+    }
+
+    fn join(name: &str, start: u64) -> Decision {
+        Decision::Join { name: name.into(), zone: Zone::default(), start }
+    }
+
+    /// A roster and the index of its latest decision.
+    struct Log {
+        roster: Roster,
+        index: u64,
+    }
+
+    impl Log {
+        fn new() -> Self {
+            Self { roster: Roster::new(SLOTS, Rules::default()), index: 0 }
+        }
+
+        /// The members of these names, synced, with that many copies.
+        fn of(names: &[&str], count: u16) -> Self {
+            let mut log = Self::new();
+            log.ok(Decision::Begin { generation: 1, copies: copies(count) });
+            for name in names {
+                log.ok(join(name, 1));
+                log.sync();
+            }
+            log
+        }
+
+        fn apply(&mut self, decision: &Decision) -> Result<(), Refused> {
+            self.index += 1;
+            self.roster.apply(self.index, decision)
+        }
+
+        #[track_caller]
+        fn ok(&mut self, decision: Decision) {
+            assert_eq!(self.apply(&decision), Ok(()), "{decision:?}");
+        }
+
+        /// The decision is refused, and changes nothing.
+        #[track_caller]
+        fn refuses(&mut self, decision: Decision, refused: Refused) {
+            let before = self.roster.view.clone();
+            assert_eq!(self.apply(&decision), Err(refused), "{decision:?}");
+            assert_eq!(self.roster.view, before);
+        }
+
+        fn inc(&self, name: &str) -> Inc {
+            let member = self.roster.view.members.iter().find(|member| member.name == name.into());
+            member.and_then(|member| member.inc).expect("a member")
+        }
+
+        fn remove(&self, name: &str, accept_loss: bool) -> Decision {
+            Decision::Remove { inc: self.inc(name), accept_loss }
+        }
+
+        fn synced(&self, name: &str) -> Decision {
+            let epoch = self.roster.view.layouts.last().expect("a layout").epoch;
+            Decision::Synced { inc: self.inc(name), epoch }
+        }
+
+        /// Everybody reports, until nothing is under way.
+        fn sync(&mut self) {
+            loop {
+                let next = self.roster.unsynced().next();
+                let Some(inc) = next else { break };
+                let epoch = self.roster.view.layouts.last().expect("a layout").epoch;
+                self.ok(Decision::Synced { inc, epoch });
+            }
+        }
+
+        /// The members of each layout in force.
+        fn layouts(&self) -> Vec<String> {
+            let names = |layout: &Layout| -> String {
+                layout.members.iter().map(|member| member.name.0.as_str()).collect()
+            };
+            self.roster.view.layouts.iter().map(names).collect()
+        }
+    }
+
+    #[test]
+    fn nothing_is_decided_before_a_cluster_begins() {
+        let mut log = Log::new();
+        log.refuses(join("a", 1), Refused::OutOfPlace);
+        log.refuses(Decision::Resize { copies: copies(2) }, Refused::OutOfPlace);
+        log.refuses(Decision::Begin { generation: 0, copies: copies(2) }, Refused::Late);
+        log.ok(Decision::Begin { generation: 1, copies: copies(2) });
+        log.refuses(Decision::Begin { generation: 2, copies: copies(2) }, Refused::OutOfPlace);
+        assert!(log.roster.view.layouts.is_empty() && log.roster.view.members.is_empty());
+    }
+
+    /// Tests rule V1: an index that has been is refused, and the epoch is the index.
+    #[test]
+    fn decisions_come_in_the_order_of_their_indexes() {
+        let mut log = Log::of(&["a"], 2);
+        let epoch = log.roster.view.epoch;
+        assert_eq!(log.roster.apply(epoch, &join("b", 1)), Err(Refused::Late));
+        assert_eq!(log.roster.apply(epoch - 1, &join("b", 1)), Err(Refused::Late));
+        assert_eq!(log.roster.apply(epoch + 70, &join("b", 1)), Ok(()));
+        assert_eq!(log.roster.view.epoch, epoch + 70);
+        assert_eq!(log.inc("b"), Inc(epoch + 70), "its number is the index of its join");
+    }
+
+    /// Tests rule V4: the old layout stays until everybody in the new one is synced.
+    #[test]
+    fn a_join_begins_a_transition_that_ends_when_all_are_synced() {
+        let mut log = Log::of(&["a", "b"], 2);
+        log.ok(join("c", 1));
+        assert_eq!(log.layouts(), ["ab", "abc"]);
+        for (name, after) in [("c", 2), ("a", 2), ("b", 1)] {
+            log.ok(log.synced(name));
+            assert_eq!(log.roster.view.layouts.len(), after, "after {name}");
+        }
+        assert_eq!(log.layouts(), ["abc"]);
+        assert!(log.roster.view.losses.is_empty());
+    }
+
+    #[test]
+    fn a_join_told_twice_is_no_news() {
+        let mut log = Log::of(&["a", "b"], 2);
+        log.ok(join("c", 5));
+        log.refuses(join("c", 5), Refused::NoNews);
+        log.sync();
+        log.refuses(join("c", 5), Refused::NoNews);
+        log.refuses(join("a", 1), Refused::NoNews);
+    }
+
+    /// Tests rule V11: of two processes of a name the one that joined last is the member.
+    #[test]
+    fn a_join_of_the_same_name_removes_the_earlier_process() {
+        let mut log = Log::of(&["a", "b"], 2);
+        let before = log.inc("b");
+        log.ok(join("b", 2));
+        assert!(!log.roster.view.contains(before) && log.roster.view.contains(log.inc("b")));
+        assert_eq!(log.layouts(), ["ab", "ab"], "the same slots, of which it has nothing");
+        assert_eq!(log.roster.unsynced().count(), 2);
+        log.refuses(Decision::Drain { inc: before }, Refused::NoMember);
+        assert!(log.roster.view.losses.is_empty(), "a has it all");
+        log.sync();
+
+        let mut alone = Log::of(&["a"], 2);
+        alone.ok(join("a", 2));
+        assert_eq!(alone.roster.view.losses.len(), usize::from(SLOTS), "nobody had it but a");
+    }
+
+    #[test]
+    fn bound_members_max() {
+        let mut log = Log::new();
+        log.roster = Roster::new(1, Rules::default());
+        log.ok(Decision::Begin { generation: 1, copies: copies(1) });
+        for number in 0..Inc::MEMBERS_MAX {
+            log.ok(join(&number.to_string(), 1));
+        }
+        log.refuses(join("one more", 1), Refused::Full);
+        log.ok(join("7", 2));
+    }
+
+    /// Tests rule V7.
+    #[test]
+    fn who_is_synced_is_believed_once_and_where_it_counts() {
+        let mut log = Log::of(&["a", "b"], 2);
+        log.refuses(log.synced("a"), Refused::NoNews);
+        log.ok(join("c", 1));
+        let (c, epoch) = (log.inc("c"), log.roster.view.epoch);
+        log.refuses(Decision::Synced { inc: c, epoch: epoch + 1 }, Refused::NoNews);
+        log.refuses(Decision::Synced { inc: Inc(999), epoch }, Refused::NoMember);
+        log.ok(Decision::Synced { inc: c, epoch });
+        log.refuses(Decision::Synced { inc: c, epoch }, Refused::NoNews);
+        log.ok(join("d", 1));
+        let d = Decision::Synced { inc: log.inc("d"), epoch };
+        log.refuses(d, Refused::NoNews);
+        assert_eq!(log.layouts(), ["ab", "abc"], "d waits until this is over");
+        log.sync();
+        assert_eq!(log.layouts(), ["abcd"]);
+    }
+
+    #[test]
+    fn who_drains_is_in_no_new_layout_and_goes_without_a_loss() {
+        let mut log = Log::of(&["a", "b", "c"], 1);
+        let drain = Decision::Drain { inc: log.inc("b") };
+        log.ok(drain.clone());
+        log.refuses(drain, Refused::NoNews);
+        assert_eq!(log.layouts(), ["abc", "ac"]);
+        let Err(Refused::WouldLose(slots)) = log.apply(&log.remove("b", false)) else {
+            panic!("only b has its slots yet");
+        };
+        assert!(!slots.is_empty() && slots.len() < usize::from(SLOTS));
+        log.sync();
+        log.ok(log.remove("b", false));
+        assert_eq!(log.layouts(), ["ac"]);
+        assert!(log.roster.view.losses.is_empty());
+    }
+
+    #[test]
+    fn the_last_member_may_drain_and_then_holds_on() {
+        let mut log = Log::of(&["a"], 1);
+        log.ok(Decision::Drain { inc: log.inc("a") });
+        assert_eq!(log.layouts(), ["a"], "there is nobody to hand over to");
+        log.ok(join("b", 1));
+        assert_eq!(log.layouts(), ["a", "b"]);
+    }
+
+    /// Tests rule V8: with two copies one may go; with one, or when the other is gone, not unnoticed.
+    #[test]
+    fn the_last_that_speaks_for_a_slot_is_not_removed_unnoticed() {
+        let mut log = Log::of(&["a", "b", "c"], 2);
+        log.ok(log.remove("a", false));
+        assert!(log.roster.view.losses.is_empty());
+        let Err(Refused::WouldLose(slots)) = log.apply(&log.remove("b", false)) else {
+            panic!("b is the last of those that it owned together with a");
+        };
+        log.ok(log.remove("b", true));
+        assert_eq!(log.roster.view.losses.keys().copied().collect::<Vec<_>>(), slots);
+        assert!(log.roster.view.losses.values().all(|epoch| *epoch == log.index));
+        log.refuses(Decision::Remove { inc: Inc(2), accept_loss: true }, Refused::NoMember);
+    }
+
+    /// Tests rule V8: what begins anew after a loss can be lost again, and is guarded.
+    #[test]
+    fn a_slot_that_was_lost_is_guarded_again() {
+        let mut log = Log::of(&["a"], 1);
+        log.ok(join("b", 1));
+        log.ok(Decision::Drain { inc: log.inc("a") });
+        log.sync();
+        assert_eq!(log.layouts(), ["b"]);
+        log.ok(join("c", 1));
+        log.ok(log.remove("b", true));
+        assert_eq!(log.roster.view.losses.len(), usize::from(SLOTS));
+        let first = log.index;
+        log.ok(join("d", 1));
+        log.ok(log.remove("d", true));
+        let Err(Refused::WouldLose(slots)) = log.apply(&log.remove("c", false)) else {
+            panic!("c has what came since, reported or not");
+        };
+        assert_eq!(slots.len(), usize::from(SLOTS));
+        log.ok(log.remove("c", true));
+        assert!(log.roster.view.losses.values().all(|epoch| *epoch > first));
+    }
+
+    /// Tests rule V8: a member that has reported in a later layout is one that can speak.
+    #[test]
+    fn whoever_is_synced_in_the_next_layout_makes_an_earlier_owner_dispensable() {
+        let mut log = Log::of(&["a"], 1);
+        log.ok(Decision::Drain { inc: log.inc("a") });
+        log.ok(join("b", 1));
+        log.ok(join("c", 1));
+        assert_eq!(log.layouts(), ["a", "b"]);
+        let Err(Refused::WouldLose(_)) = log.apply(&log.remove("a", false)) else {
+            panic!("b has not reported");
+        };
+        let view = log.roster.view.clone();
+        log.ok(log.synced("b"));
+        assert_ne!(view, log.roster.view);
+        assert_eq!(log.layouts(), ["b", "bc"], "c's turn");
+        log.ok(log.remove("a", false));
+    }
+
+    #[test]
+    fn another_number_of_copies_is_a_transition() {
+        let mut log = Log::of(&["a", "b", "c"], 2);
+        log.refuses(Decision::Resize { copies: copies(2) }, Refused::NoNews);
+        log.ok(Decision::Resize { copies: Copies::All });
+        assert_eq!(log.layouts(), ["abc", "abc"]);
+        log.ok(Decision::Resize { copies: copies(1) });
+        assert_eq!(log.layouts().len(), 2, "one after the other");
+        log.sync();
+        assert_eq!(log.roster.view.layouts[0].copies, copies(1));
+        assert_eq!(log.layouts().len(), 1);
+    }
+
+    /// Tests rule V4: a removal does not wait, because slots have lost an owner by it.
+    #[test]
+    fn a_removal_during_a_transition_begins_a_third_layout() {
+        let mut log = Log::of(&["a", "b", "c"], 2);
+        log.ok(join("d", 1));
+        log.ok(log.remove("c", false));
+        assert_eq!(log.layouts(), ["abc", "abcd", "abd"]);
+        log.sync();
+        assert_eq!(log.layouts(), ["abd"]);
+    }
+
+    #[test]
+    fn bound_layouts_max() {
+        let mut log = Log::of(&["a"], 1);
+        for number in 0..20 {
+            log.ok(join("b", number));
+            assert!(log.roster.view.layouts.len() <= LAYOUTS_MAX);
+        }
+        assert!(log.roster.view.losses.is_empty(), "a has it all");
+        log.sync();
+        assert_eq!(log.layouts(), ["ab"]);
+    }
+
+    #[test]
+    fn a_survivor_goes_on_alone_under_another_generation() {
+        let mut log = Log::of(&["a", "b", "c"], 2);
+        log.refuses(Decision::Recover { survivor: Inc(999) }, Refused::NoMember);
+        log.ok(Decision::Recover { survivor: log.inc("b") });
+        assert_eq!(log.roster.view.generation, 2);
+        assert_eq!(log.roster.view.members.len(), 1);
+        log.sync();
+        assert_eq!(log.layouts(), ["b"]);
+        let lost = log.roster.view.losses.len();
+        assert!(0 < lost && lost < usize::from(SLOTS), "those that b did not own: {lost}");
+        log.ok(join("a", 2));
+        log.sync();
+        assert_eq!(log.layouts(), ["ab"]);
+    }
+
+    #[test]
+    fn refusals_say_why() {
+        for refused in [
+            Refused::OutOfPlace,
+            Refused::Late,
+            Refused::NoMember,
+            Refused::Full,
+            Refused::NoNews,
+            Refused::WouldLose(vec![]),
+        ] {
+            assert!(refused.to_string().len() > 9);
+        }
+    }
+
+    /// Who has all of a slot, in a model that follows the data and not the log: whoever had it stays
+    /// so while it owns the slot by some layout; who reports has it; and where nobody is left, those
+    /// that are there have all that comes from then on.
+    type Holders = BTreeMap<Slot, BTreeSet<Inc>>;
+
+    fn held(before: &Holders, view: &View, reported: Option<(Inc, u64)>) -> (Holders, Vec<Slot>) {
+        let placement = Placement::new(view, 0, SLOTS);
+        let (mut held, mut lost) = (Holders::new(), Vec::new());
+        for slot in placement.slots() {
+            let owners: BTreeSet<Inc> = placement.owners(slot).collect();
+            let had = before.get(&slot).cloned().unwrap_or_default();
+            let mut have: BTreeSet<Inc> = had.intersection(&owners).copied().collect();
+            if let Some((inc, epoch)) = reported {
+                let age = view.layouts.iter().position(|layout| layout.epoch == epoch);
+                if age.is_some_and(|age| placement.is_owner_by(age, slot, inc)) {
+                    have.insert(inc);
+                }
+            }
+            if have.is_empty() {
+                if !had.is_empty() {
+                    lost.push(slot);
+                }
+                have = owners;
+            }
+            held.insert(slot, have);
+        }
+        (held, lost)
+    }
+
+    #[derive(Clone, Debug)]
+    enum Move {
+        Join(u8, bool),
+        Synced(u8),
+        Drain(u8),
+        Remove(u8, bool),
+        Resize(u16),
+        Recover(u8),
+        Late,
+    }
+
+    fn moves() -> impl Strategy<Value = Vec<Move>> {
+        let one = prop_oneof![
+            6 => (0_u8..6, any::<bool>()).prop_map(|(name, again)| Move::Join(name, again)),
+            20 => any::<u8>().prop_map(Move::Synced),
+            2 => any::<u8>().prop_map(Move::Drain),
+            4 => (any::<u8>(), any::<bool>()).prop_map(|(who, accept)| Move::Remove(who, accept)),
+            2 => (0_u16..4).prop_map(Move::Resize),
+            1 => any::<u8>().prop_map(Move::Recover),
+            1 => Just(Move::Late),
+        ];
+        prop::collection::vec(one, 0..60)
+    }
+
+    fn decision(log: &Log, step: &Move) -> Option<Decision> {
+        let view = &log.roster.view;
+        let pick = |number: &u8| {
+            let incs: Vec<Inc> = view.members.iter().filter_map(|member| member.inc).collect();
+            incs.get(usize::from(*number).checked_rem(incs.len())?).copied()
+        };
+        Some(match step {
+            Move::Join(name, again) => {
+                let start = if *again { 1 } else { log.index };
+                join(&name.to_string(), start)
+            }
+            Move::Synced(number) => {
+                let layouts = &view.layouts;
+                let layout = layouts.get(usize::from(number >> 4).checked_rem(layouts.len())?)?;
+                Decision::Synced { inc: pick(number)?, epoch: layout.epoch }
+            }
+            Move::Drain(number) => Decision::Drain { inc: pick(number)? },
+            Move::Remove(number, accept_loss) => {
+                Decision::Remove { inc: pick(number)?, accept_loss: *accept_loss }
+            }
+            Move::Resize(number) => Decision::Resize { copies: copies(*number) },
+            Move::Recover(number) => Decision::Recover { survivor: pick(number)? },
+            Move::Late => Decision::Begin { generation: 9, copies: copies(1) },
+        })
+    }
+
+    fn check(view: &View) {
+        assert!(view.layouts.is_sorted_by(|a, b| a.epoch < b.epoch), "{view:?}");
+        assert!(view.layouts.len() <= LAYOUTS_MAX);
+        assert!(view.layouts.iter().all(|layout| layout.epoch <= view.epoch));
+        assert!(view.members.is_sorted_by(|a, b| a.name < b.name));
+        for layout in &view.layouts {
+            assert!(layout.members.is_sorted_by(|a, b| a.name < b.name));
+        }
+        let staying = view.members.iter().any(|member| !member.leaving);
+        if let (Some(newest), true) = (view.layouts.last(), staying) {
+            let present = |member: &Member| member.inc.is_some_and(|inc| view.contains(inc));
+            assert!(newest.members.iter().all(present), "every slot has all its owners: {view:?}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Tests rules V1, V4 and V8: whatever is decided in whatever order, epochs grow, few
+        /// layouts are in force, no slot loses all that it had without a note of that epoch, no
+        /// refusal changes anything, and every transition ends.
+        #[test]
+        fn any_sequence_of_decisions_keeps_the_invariants(moves in moves()) {
+            let mut log = Log::new();
+            log.ok(Decision::Begin { generation: 1, copies: copies(2) });
+            let mut holders = Holders::new();
+            for step in moves {
+                let Some(decision) = decision(&log, &step) else { continue };
+                let before = log.roster.view.clone();
+                let told = log.apply(&decision);
+                let view = &log.roster.view;
+                if told.is_err() {
+                    prop_assert_eq!(view, &before);
+                    continue;
+                }
+                prop_assert_eq!(view.epoch, log.index);
+                check(view);
+                let reported = match decision {
+                    Decision::Synced { inc, epoch } => Some((inc, epoch)),
+                    _ => None,
+                };
+                let (now, lost) = held(&holders, view, reported);
+                holders = now;
+                for slot in lost {
+                    prop_assert_eq!(view.losses.get(&slot), Some(&log.index), "{:?}", decision);
+                    let accepted = !matches!(decision, Decision::Remove { accept_loss: false, .. });
+                    prop_assert!(accepted, "{:?} loses {:?}", decision, slot);
+                }
+            }
+            log.sync();
+            prop_assert!(log.roster.view.layouts.len() <= 1);
+        }
+    }
+}
