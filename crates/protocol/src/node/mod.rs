@@ -3,6 +3,7 @@
 mod commit;
 mod compare;
 mod evict;
+mod forward;
 mod open;
 mod replicate;
 
