@@ -43,7 +43,7 @@ impl Outgoing {
     }
 
     /// True if the answer is late enough to ask the same process again.
-    // Rule B5.
+    // Rule B6.
     pub(crate) fn is_late(&self, now: Time) -> bool {
         now.since(self.sent) >= patience_ms(FORWARD_RETRY_MS, self.tries)
     }

@@ -87,7 +87,7 @@ impl Load {
     }
 
     /// True if `peer` is to be asked now, for the first time or, if `may_repeat`, once more.
-    // Rule B5.
+    // Rule B6.
     pub(crate) fn ask(&mut self, peer: Inc, now: Time, may_repeat: impl FnOnce() -> bool) -> bool {
         let asked = self.asked.entry(peer).or_default();
         let late = now.since(asked.at) >= patience_ms(FETCH_RETRY_MS, asked.tries);

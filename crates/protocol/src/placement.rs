@@ -6,6 +6,14 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::view::{Copies, Layout, Member, View};
 
+impl Layout {
+    /// True if this layout divides the slots among these members, into that many copies.
+    pub(crate) fn is_for(&self, copies: Copies, members: &[Member]) -> bool {
+        let place = |member: &Member| (member.inc, member.zone.clone());
+        self.copies == copies && self.members.iter().map(place).eq(members.iter().map(place))
+    }
+}
+
 /// An owner of a slot by one layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Owner {

@@ -8,7 +8,7 @@ use crate::limits::{REQUESTS_PER_RETRY, RETRIES_PER_SECOND, RETRIES_SAVED_MAX, R
 /// Thousandths of a repetition.
 const WHOLE: u64 = 1_000;
 
-/// What repetitions may be spent (rule B5).
+/// What repetitions may be spent (rule B6).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Retries {
     saved: u64,
@@ -52,7 +52,7 @@ pub(crate) fn patience_ms(first_ms: u64, tries: u32) -> u64 {
 mod tests {
     use super::*;
 
-    /// Tests rule B5.
+    /// Tests rule B6.
     #[test]
     fn bound_retries_saved_max() {
         let mut retries = Retries::new(Time(0));
@@ -62,7 +62,7 @@ mod tests {
         assert_eq!(spend(&mut retries, 3_600_000), 100, "an idle hour saves no more");
     }
 
-    /// Tests rule B5.
+    /// Tests rule B6.
     #[test]
     fn bound_requests_per_retry_and_retries_per_second() {
         let mut retries = Retries::new(Time(0));
@@ -77,7 +77,7 @@ mod tests {
         assert_eq!((1..=2_000).map(spend).sum::<u64>(), 2 * RETRIES_PER_SECOND);
     }
 
-    /// Tests rule B5.
+    /// Tests rule B6.
     #[test]
     fn bound_retry_ms_max() {
         let waits: Vec<u64> = (0..8).map(|tries| patience_ms(300, tries)).collect();

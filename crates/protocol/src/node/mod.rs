@@ -3,13 +3,15 @@
 mod commit;
 mod compare;
 mod evict;
+mod forward;
 mod open;
+mod options;
 mod replicate;
 mod transition;
 
 use std::collections::{BTreeSet, VecDeque};
 
-use session::{Clock, Delta, Inc, Limits, SessionKey, Slot, State, Time, Token};
+use session::{Clock, Delta, Inc, SessionKey, Slot, State, Time, Token};
 
 use crate::budget::Budget;
 use crate::counters::Counters;
@@ -22,45 +24,14 @@ use crate::outbox::Outbox;
 use crate::placement::Placement;
 use crate::repair::Repair;
 use crate::retries::Retries;
-use crate::rules::Rules;
 use crate::store::{Effect, Store, Verdict, is_well_formed};
 use crate::sync::Sync;
-use crate::view::{Copies, Layout, MemberName, View};
+use crate::view::{Copies, Layout, View};
 use crate::violation::Violation;
 use crate::waiters::Waiters;
 
+pub use options::Options;
 pub use transition::Handover;
-
-/// What a shard is told once, when its process starts.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// This process.
-    pub inc: Inc,
-    /// Its member's name.
-    pub name: MemberName,
-    /// Number of this shard, below `shards`.
-    pub shard: u16,
-    /// Number of shards, a divisor of [`Slot::COUNT`] and a constant of the cluster.
-    pub shards: u16,
-    /// Seed of digests, the same on every node of a cluster.
-    pub digest_seed: u64,
-    /// Seed of what should differ between nodes: when they compare.
-    pub noise_seed: u64,
-    /// Dirty sessions per peer before slots take their place.
-    pub outbox_sessions_max: usize,
-    /// Interval of comparisons, in milliseconds.
-    pub repair_interval_ms: u64,
-    /// What answers to repair requests may spend, in bytes per second.
-    pub repair_bytes_per_second: u64,
-    /// How long a commit waits for acknowledgements at most, in milliseconds.
-    pub ack_timeout_ms: u64,
-    /// Bytes of sessions and tombstones beyond which no session is created here.
-    pub bytes_max: usize,
-    /// Bounds of a single session.
-    pub limits: Limits,
-    /// Which rules hold: all.
-    pub rules: Rules,
-}
 
 /// A message on its way out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -422,16 +393,6 @@ impl Node {
 
     fn is_connected(&self, peer: Inc) -> bool {
         self.reachable.contains(&peer)
-    }
-
-    /// Somebody goes by a later view: the application is told, once for each.
-    // Rule V1.
-    fn note_later(&mut self, generation: u64, epoch: u64) {
-        let (seen, mine) = ((generation, epoch), (self.view.generation, self.view.epoch));
-        if !self.view.is_fixed() && seen > mine && seen > self.behind {
-            self.behind = seen;
-            self.events.push_back(Event::Behind(generation, epoch));
-        }
     }
 
     /// Only an owner that has caught up and whose clock is right may stamp, and not what it may

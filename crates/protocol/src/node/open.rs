@@ -133,6 +133,7 @@ impl Node {
 
     /// What is known of the session of a waiting request: this node's copy if it is an owner, else
     /// what others have told for this request.
+    // Rule N3.
     fn held<'a>(&'a self, load: &'a Load) -> Option<&'a State> {
         let own = if self.owns(load.key) { self.store.get(load.key) } else { None };
         own.or(load.scratch.as_ref())

@@ -33,6 +33,7 @@ impl Handover {
 
 impl Node {
     /// How far this node has handed over what it held; of use once it is leaving.
+    // Rule V12.
     #[must_use]
     pub fn handover(&self) -> Handover {
         let me = self.options.inc;
@@ -72,6 +73,16 @@ impl Node {
         self.refresh_sync(now);
         self.compare_with_owners(now);
         self.tick_waiters(now);
+    }
+
+    /// Somebody goes by a later view: the application is told, once for each.
+    // Rule V1.
+    pub(super) fn note_later(&mut self, generation: u64, epoch: u64) {
+        let (seen, mine) = ((generation, epoch), (self.view.generation, self.view.epoch));
+        if !self.view.is_fixed() && seen > mine && seen > self.behind {
+            self.behind = seen;
+            self.events.push_back(Event::Behind(generation, epoch));
+        }
     }
 
     fn tell_of_losses(&mut self, since: u64) {

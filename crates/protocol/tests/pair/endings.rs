@@ -209,18 +209,21 @@ fn a_rotation_that_is_asked_for_twice_is_done() {
     assert!(acked.report.got >= 1);
 }
 
-/// Tests rule D2: a logout elsewhere that crosses a login wins, unless the login was over.
+/// Tests rule D2: a logout that crosses a login wins, here or elsewhere, unless the login was over.
 #[test]
 fn a_login_that_waits_is_gone_when_a_logout_arrives() {
-    let mut net = Net::synced(3);
-    net.create_everywhere(0, key(1));
-    let c = net.inc(2);
-    net.lose(move |e| e.from == c && matches!(e.message, Message::Ack { .. }));
-    let (login, logout) = (rotation(&net, 0, key(1)), net.end(1, key(1), Ack::One));
-    let ticket = net.ask(0, login);
-    net.ask(1, logout);
-    assert_eq!(net.outcome(0, ticket), Outcome::Gone);
-    assert!(net.has_ended(0, key(1)));
+    for host in [0, 1] {
+        let mut net = Net::synced(3);
+        net.create_everywhere(0, key(1));
+        let c = net.inc(2);
+        net.lose(move |e| e.from == c && matches!(e.message, Message::Ack { .. }));
+        let (login, logout) = (rotation(&net, 0, key(1)), net.end(host, key(1), Ack::One));
+        let login = net.ask(0, login);
+        let logout = net.ask(host, logout);
+        assert_eq!(net.outcome(0, login), Outcome::Gone);
+        assert!(matches!(net.outcome(host, logout), Outcome::Done(_)));
+        assert!(net.has_ended(0, key(1)));
+    }
 }
 
 /// Tests rule H4: no clock is dragged along, nothing is lost, and others are not held up.
