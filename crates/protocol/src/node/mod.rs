@@ -298,7 +298,7 @@ impl Node {
             Message::Ack { batch, refused } => self.handle_ack(from, epoch, batch, refused, now),
             Message::Fetch { request, key } => self.handle_fetch(from, request, key, now),
             Message::Fetched { request, synced, delta } => {
-                self.handle_fetched(from, request, synced, delta, now);
+                self.handle_fetched((from, epoch), request, synced, delta, now);
             }
             Message::Forward { request, deadline, commit } => {
                 self.handle_forward(from, request, deadline, commit, now);

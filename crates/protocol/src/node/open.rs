@@ -304,7 +304,7 @@ impl Node {
 
     pub(super) fn handle_fetched(
         &mut self,
-        from: Inc,
+        (from, epoch): (Inc, u64),
         request: u64,
         synced: bool,
         delta: Option<Delta>,
@@ -322,6 +322,11 @@ impl Node {
                 // Rule K4: what this clock cannot believe yet is no answer, least of all "no".
                 return;
             }
+        }
+        // Rule N1: whoever still goes by a layout that is over for this node may have been an owner
+        // long ago, and does not know what came since. It is asked again.
+        if self.view.layouts.first().is_some_and(|oldest| epoch < oldest.epoch) {
+            return;
         }
         if self.loads.answer(request, from, synced) {
             self.advance_load(request, now);
