@@ -85,7 +85,13 @@ impl Node {
         }
     }
 
+    /// What was lost before this process joined is no news of it; what its own joining brought to
+    /// light is (its `Inc` is the epoch of that).
     fn tell_of_losses(&mut self, since: u64) {
+        let since = match self.view.is_fixed() {
+            true => since,
+            false => since.max(self.options.inc.0.saturating_sub(1)),
+        };
         let holds = |slot: &Slot| self.store.holds(*slot);
         let new = self.view.losses.iter().filter(|(_, epoch)| **epoch > since);
         let lost: Vec<Slot> = new.map(|(slot, _)| *slot).filter(holds).collect();
