@@ -13,3 +13,4 @@ mod hostile;
 mod opening;
 mod refusals;
 mod repair;
+mod views;

@@ -33,7 +33,11 @@ impl Net {
     /// `count` members by agreement that serve, of which `number` hold each session (0: all), and
     /// `more` hosts that are no members yet.
     pub(crate) fn agreed(count: usize, number: u16, more: usize) -> Self {
-        let mut net = Self::down(count + more, |options| options.shards = SHARDS);
+        let mut net = Self::down(count + more, |options| {
+            options.shards = SHARDS;
+            // A batch that is lost is sent anew after a second.
+            options.ack_timeout_ms = 3_000;
+        });
         net.membership = Some(Membership {
             roster: Roster::new(SLOTS, Rules::default()),
             index: 0,

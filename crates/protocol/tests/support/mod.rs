@@ -6,7 +6,7 @@
 //! Whatever a test does, [`Net`] checks at every tick what must hold at any time.
 
 mod checks;
-mod membership;
+pub(crate) mod membership;
 mod requests;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -191,6 +191,10 @@ impl Net {
 
     pub(crate) fn nodes(&self) -> impl Iterator<Item = &Node> {
         self.hosts.iter().filter_map(|host| host.node.as_ref())
+    }
+
+    pub(crate) fn runs(&self, host: usize) -> bool {
+        self.hosts[host].node.is_some()
     }
 
     pub(crate) fn inc(&self, host: usize) -> Inc {
