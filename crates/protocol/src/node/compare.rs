@@ -78,7 +78,8 @@ impl Node {
         more: bool,
         now: Time,
     ) {
-        let outside = entries.iter().any(|(key, _)| key.slot() != slot);
+        let outside = entries.iter().any(|(key, _)| key.slot() != slot || Some(*key) <= after)
+            || !entries.is_sorted_by(|(a, _), (b, _)| a < b);
         if entries.len() > LIST_KEYS_MAX || outside {
             return self.breach(from, Violation::TooMuch);
         }
@@ -150,6 +151,10 @@ impl Node {
         again.retain(|key| self.store.holds(key.slot()));
         for delta in supply.deltas {
             let key = delta.key;
+            // It is no owner any more, or was sent what it did not ask for.
+            if !self.owns(key) {
+                continue;
+            }
             match self.take(delta, now) {
                 Verdict::Merged(_) => self.counters.repaired += 1,
                 Verdict::Need(_) | Verdict::Skew => again.push(key),

@@ -92,7 +92,10 @@ impl Node {
     }
 
     fn handle_refusal(&mut self, from: Inc, key: SessionKey, refusal: Refusal, now: Time) {
-        if let Some(delta) = refusal.tomb(key) {
+        // A slot that was given up stays given up.
+        if let Some(delta) = refusal.tomb(key)
+            && (self.owns(key) || self.store.get(key).is_some())
+        {
             self.take(delta, now);
         }
         let Some(outbox) = self.outbox.peer_mut(from) else {
