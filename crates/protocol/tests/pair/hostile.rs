@@ -32,7 +32,7 @@ fn pair() -> Net {
 }
 
 /// Everything that a test can see of `a`.
-fn state(net: &Net) -> String {
+pub(super) fn state(net: &Net) -> String {
     let node = net.node(0);
     let lags: Vec<_> = node.lags().collect();
     let (waiting, synced) = (node.waiting(), node.is_synced());
@@ -42,7 +42,7 @@ fn state(net: &Net) -> String {
 
 /// `message` of `b` is this violation, and changes nothing at `a`.
 #[track_caller]
-fn violates(net: &mut Net, message: Message, violation: Violation) {
+pub(super) fn violates(net: &mut Net, message: Message, violation: Violation) {
     let (before, b) = (state(net), net.inc(1));
     net.inject(1, 0, message);
     assert_eq!(std::mem::take(&mut net.hosts[0].violations), [(b, violation)]);
@@ -51,7 +51,7 @@ fn violates(net: &mut Net, message: Message, violation: Violation) {
 
 /// `message` of `b` is no violation, for it could be late; and changes nothing at `a`.
 #[track_caller]
-fn is_ignored(net: &mut Net, message: Message) {
+pub(super) fn is_ignored(net: &mut Net, message: Message) {
     let before = state(net);
     net.inject(1, 0, message);
     assert_eq!(std::mem::take(&mut net.hosts[0].violations), []);
@@ -62,7 +62,7 @@ fn batch(deltas: Vec<Delta>) -> Message {
     Message::Deltas(Batch { number: 1, deltas })
 }
 
-fn tomb(key: SessionKey, deadline: Time) -> Delta {
+pub(super) fn tomb(key: SessionKey, deadline: Time) -> Delta {
     Delta { key, body: Body::End(Tombstone { deadline, reason: EndReason::Logout }) }
 }
 

@@ -10,6 +10,7 @@ mod deltas;
 mod endings;
 mod floods;
 mod hostile;
+mod hostile_views;
 mod opening;
 mod refusals;
 mod repair;
