@@ -766,4 +766,77 @@ mod tests {
         assert!(again.number > batch.number);
         assert_eq!(bench.batch(NOW), None);
     }
+
+    /// Tests rule V5: what a peer comes to own it may lack all of; of what it owns no more, nothing.
+    #[test]
+    fn a_peer_that_gains_or_loses_a_slot() {
+        let mut bench = bench(1_000);
+        let (three, four) = (key(3, 0).slot(), key(4, 0).slot());
+        assert!(bench.outbox.is_clean_of(three));
+        bench.outbox.gained(PEER, three);
+        assert!(!bench.outbox.is_clean_of(three) && bench.outbox.is_clean_of(four));
+        assert!(bench.peer().may_lack(key(3, 7)) && bench.peer().wants_pull(NOW));
+        bench.create(3, 0..2, 10);
+        bench.create(4, 0..1, 10);
+        assert!(!bench.outbox.is_clean_of(four), "a session is enough");
+        bench.outbox.lost(PEER, three);
+        assert!(bench.outbox.is_clean_of(three), "neither its sessions nor the slot");
+        assert_eq!((bench.peer().dirty_count(), bench.peer().slot_count()), (1, 0));
+        assert_eq!(bench.batch(NOW).map(|batch| batch.deltas.len()), Some(1), "of the other slot");
+        bench.outbox.gained(Inc(9), three);
+        bench.outbox.lost(Inc(9), three);
+    }
+
+    /// Tests rule V9: while a comparison is under way its slots are not clean, and if it fails they
+    /// are noted again, but for those that the peer has lost.
+    #[test]
+    fn a_slot_that_is_being_compared_is_not_clean() {
+        let mut bench = bench(1_000);
+        let (three, four) = (key(3, 0).slot(), key(4, 0).slot());
+        bench.outbox.gained(PEER, three);
+        bench.outbox.gained(PEER, four);
+        bench.peer().begin_comparison(1, NOW);
+        assert!(!bench.outbox.is_clean_of(three));
+        bench.outbox.lost(PEER, three);
+        assert!(bench.outbox.is_clean_of(three) && !bench.outbox.is_clean_of(four));
+        bench.peer().begin_comparison(2, NOW);
+        assert_eq!(bench.peer().slot_count(), 1);
+        bench.outbox.gained(PEER, three);
+        assert_eq!(bench.peer().end_comparison(2), 1);
+        assert!(bench.outbox.is_clean_of(four));
+        assert!(!bench.outbox.is_clean_of(three), "it was gained after the comparison began");
+    }
+
+    /// Tests rules C1 and L1: a write in a slot that waits for a comparison is sent by itself, so
+    /// that it can be acknowledged; unless the peer cannot be reached or there are too many.
+    #[test]
+    fn a_write_in_a_slot_that_waits_for_a_comparison_is_sent_by_itself() {
+        let mut bench = bench(3);
+        bench.outbox.gained(PEER, key(3, 0).slot());
+        bench.create(3, 0..3, 10);
+        assert!(bench.peer().can_acknowledge(key(3, 2)));
+        assert!(!bench.peer().can_acknowledge(key(3, 9)), "of another one of the slot it has nothing");
+        bench.create(3, 3..4, 10);
+        assert_eq!(bench.peer().dirty_count(), 3, "the slot says it already");
+        assert!(!bench.peer().can_acknowledge(key(3, 3)));
+        let batch = bench.batch(NOW).expect("a batch");
+        bench.outbox.acknowledge(PEER, batch.number, &[]);
+        assert_eq!((bench.peer().dirty_count(), bench.peer().slot_count()), (0, 1));
+        bench.peer().set_reachable(false, NOW);
+        bench.create(3, 4..5, 10);
+        assert_eq!(bench.peer().dirty_count(), 0, "nobody waits for who is silent");
+    }
+
+    /// Tests rule V2: a session of which the peer does not know that it owns it is tried again.
+    #[test]
+    fn what_a_peer_does_not_own_yet_stays_dirty() {
+        let mut bench = bench(1_000);
+        bench.create(0, 0..1, 10);
+        let batch = bench.batch(NOW).expect("a batch");
+        bench.outbox.acknowledge(PEER, batch.number, &[key(0, 0)]);
+        bench.peer().postpone(key(0, 0), NOW);
+        assert!(!bench.outbox.is_clean_of(key(0, 0).slot()));
+        bench.tick(NOW.plus(SKEW_RETRY_MS));
+        assert!(bench.batch(NOW).is_some());
+    }
 }

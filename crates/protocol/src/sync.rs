@@ -256,6 +256,7 @@ impl Sync {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixtures::agreed;
 
     fn starting(others: &[&str]) -> Sync {
         let others = others.iter().map(|name| (*name).into());
@@ -272,5 +273,119 @@ mod tests {
         assert!(sync.check_whole(Time(2_000), |_| true));
         assert!(!sync.check_whole(Time(2_001), |_| true), "it becomes synced once");
         assert!(starting(&[]).check_whole(Time(0), |_| false), "alone");
+    }
+
+    /// A process that joined with number `me`, and a view in which the layouts are of these.
+    fn joined(me: u64, epoch: u64, layouts: &[&[u64]]) -> (Sync, View, Placement, Inc) {
+        let view = agreed(epoch, layouts);
+        let placement = Placement::new(&view, 0, 16);
+        let mut sync = Sync::new(Time(0), std::iter::empty(), (0, 16), Rules::default());
+        sync.refresh(&view, &placement, Inc(me));
+        (sync, view, placement, Inc(me))
+    }
+
+    fn slot() -> Slot {
+        Slot::new(3).expect("a slot")
+    }
+
+    /// Tests rule V7: who owns a slot by the oldest layout speaks for it, who comes new does not.
+    #[test]
+    fn owners_by_the_oldest_layout_speak_at_once() {
+        for (me, speaks) in [(1, true), (2, true), (3, false), (9, false)] {
+            let (sync, ..) = joined(me, 7, &[&[1, 2], &[2, 3]]);
+            assert_eq!(sync.speaks_for(slot()), speaks, "{me}");
+            assert_eq!(sync.speaks_for_any(), speaks, "{me}");
+        }
+    }
+
+    /// Tests rules V6 and V7: after complete comparisons with which sources, as of which epochs, the
+    /// new owner 3 of a layout of epoch 7 has caught up.
+    #[test]
+    fn a_new_owner_has_caught_up_after_all_sources_as_of_its_layout() {
+        for (compared, gone, speaks) in [
+            (vec![], vec![], false),
+            (vec![(1, 7)], vec![], false),
+            (vec![(1, 7), (2, 6)], vec![], false),
+            (vec![(1, 7), (2, 7)], vec![], true),
+            (vec![(1, 9), (2, 8)], vec![], true),
+            (vec![(1, 7), (4, 7)], vec![], false),
+            (vec![(2, 9), (2, 6), (1, 7)], vec![], true),
+            // One source is removed: the other has everything.
+            (vec![(2, 7)], vec![1], true),
+            (vec![(1, 7)], vec![1], false),
+            // Both are: then 4, which may have caught up before, as of when that is known.
+            (vec![], vec![1, 2], false),
+            (vec![(4, 7)], vec![1, 2], false),
+            (vec![(4, 8)], vec![1, 2], true),
+            // Nobody else is left.
+            (vec![], vec![1, 2, 4], true),
+        ] {
+            let (mut sync, view, _, me) = joined(3, 7, &[&[1, 2], &[3, 4]]);
+            let mut view = View { epoch: 8, ..view };
+            view.members.retain(|member| !gone.contains(&member.start));
+            let placement = Placement::new(&view, 0, 16);
+            sync.refresh(&view, &placement, me);
+            for (inc, epoch) in &compared {
+                sync.compared_with(None, Inc(*inc), *epoch);
+            }
+            let gained = sync.refresh(&view, &placement, me);
+            assert_eq!(sync.speaks_for(slot()), speaks, "{compared:?} without {gone:?}");
+            assert!(speaks == (gained.len() == 16) || gone.len() == 3, "{gained:?}");
+            let news = sync.newly_synced(&view, &placement, me);
+            assert_eq!(news, if speaks { vec![7] } else { vec![] });
+            assert!(sync.newly_synced(&view, &placement, me).is_empty(), "it is told once");
+            assert_eq!(sync.sources(&view, &placement, me).is_empty(), speaks);
+        }
+    }
+
+    /// Tests rule V7: whoever has caught up stays so while its layout is in force, whoever goes.
+    #[test]
+    fn who_has_caught_up_stays_so() {
+        let (mut sync, mut view, placement, me) = joined(3, 7, &[&[1], &[3, 4]]);
+        sync.compared_with(None, Inc(1), 7);
+        assert_eq!(sync.refresh(&view, &placement, me).len(), 16);
+        view.members.retain(|member| member.inc != Some(Inc(1)));
+        view.epoch = 8;
+        let placement = Placement::new(&view, 0, 16);
+        sync.retain(|inc| view.contains(inc));
+        assert!(sync.refresh(&view, &placement, me).is_empty());
+        assert!(sync.speaks_for(slot()), "4 is the one that has to ask");
+    }
+
+    /// Tests rule V7: with three layouts in force, owners by the one in the middle are sources too.
+    #[test]
+    fn every_earlier_layout_counts() {
+        let (mut sync, view, placement, me) = joined(3, 7, &[&[1], &[2], &[3]]);
+        assert_eq!(sync.sources(&view, &placement, me), BTreeSet::from([Inc(1), Inc(2)]));
+        sync.compared_with(None, Inc(1), 7);
+        sync.refresh(&view, &placement, me);
+        assert!(!sync.speaks_for(slot()));
+        sync.compared_with(None, Inc(2), 7);
+        sync.refresh(&view, &placement, me);
+        assert!(sync.speaks_for(slot()));
+    }
+
+    /// Tests rule V7: where the owners stay the same nothing has to move.
+    #[test]
+    fn a_layout_with_the_same_owners_is_inherited() {
+        let (mut sync, view, placement, me) = joined(1, 7, &[&[1, 2], &[1, 2]]);
+        assert!(sync.speaks_for(slot()));
+        assert!(sync.sources(&view, &placement, me).is_empty());
+        assert_eq!(sync.newly_synced(&view, &placement, me), [7]);
+        assert!(sync.has_reported());
+        let over = agreed(8, &[&[1, 2]]);
+        let placement = Placement::new(&over, 0, 16);
+        assert!(sync.newly_synced(&over, &placement, me).is_empty());
+        assert!(!sync.has_reported(), "the layout it reported is not a later one any more");
+    }
+
+    /// Tests rule V11: who is no member speaks for nothing.
+    #[test]
+    fn who_is_not_in_the_view_speaks_for_nothing() {
+        let (mut sync, mut view, placement, me) = joined(1, 7, &[&[1, 2]]);
+        assert!(sync.speaks_for(slot()));
+        view.members.retain(|member| member.inc != Some(me));
+        sync.refresh(&view, &placement, me);
+        assert!(!sync.speaks_for_any());
     }
 }

@@ -96,3 +96,73 @@ impl Store {
         (page, more)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use session::{Body, Delta, EndReason};
+
+    use super::*;
+    use crate::fixtures::{NOW, key, session, store, whole};
+    use crate::store::Swept;
+
+    fn filled() -> Store {
+        let mut store = store();
+        for slot in 0..3 {
+            for number in 0..4 {
+                store.apply(whole(&session(1, NOW), key(slot, number)), NOW);
+            }
+            let body = Body::End(session(1, NOW).end(EndReason::Logout));
+            store.apply(Delta { key: key(slot, 9), body }, NOW);
+        }
+        store
+    }
+
+    fn slots(numbers: &[u16]) -> BTreeSet<Slot> {
+        numbers.iter().filter_map(|number| Slot::new(*number)).collect()
+    }
+
+    /// Tests rule V9: of a slot that is given up nothing is left, and of the others everything.
+    #[test]
+    fn slots_are_given_up_with_all_that_follows_from_them() {
+        let mut store = filled();
+        let (bytes, one) = (store.bytes(), store.digest(key(1, 0).slot()));
+        store.keep_journal();
+        assert_eq!(store.drop_slots(&slots(&[0, 2, 77])), 10);
+        assert_eq!(store.drain_journal().len(), 10, "whoever keeps an index is told");
+        assert_eq!((store.sessions(), store.tombstones()), (4, 1));
+        assert_eq!((store.bytes(), store.root()), (bytes / 3, one));
+        assert_eq!(store.root(), store.recomputed_root());
+        assert!(store.is_empty(key(0, 0).slot()) && store.count(key(1, 0).slot()) == 5);
+        assert_eq!(store.drop_slots(&slots(&[0, 2])), 0);
+        let swept = store.sweep(NOW.plus(4_000_000), 100);
+        assert_eq!((swept.expired.len(), swept.tombstones), (4, 1));
+        assert_eq!(store.sweep(NOW.plus(4_000_000), 100), Swept::default());
+    }
+
+    /// Tests rules E4 and V9: what comes back to a slot that was given up is not stamped, until all
+    /// that exists of it has been got from its earlier owners.
+    #[test]
+    fn what_was_given_up_counts_as_forgotten() {
+        let mut store = filled();
+        store.drop_slots(&slots(&[0]));
+        store.apply(whole(&session(1, NOW), key(0, 0)), NOW);
+        store.apply(whole(&session(1, NOW), key(1, 8)), NOW);
+        assert!(store.is_retired(key(0, 0)));
+        assert!(!store.is_retired(key(1, 8)), "nothing of this slot was given up");
+        store.readmit_slot(key(0, 0).slot());
+        assert!(!store.is_retired(key(0, 0)));
+        store.apply(whole(&session(1, NOW), key(0, 1)), NOW);
+        assert!(!store.is_retired(key(0, 1)), "nor does it count for what comes later");
+    }
+
+    /// Tests rule P3: the digest of some slots is the sum of theirs.
+    #[test]
+    fn the_root_of_some_slots_is_that_of_a_store_of_nothing_else() {
+        let mut store = filled();
+        let some = store.root_of(slots(&[0, 2, 5]).into_iter());
+        assert_eq!(store.root_of(slots(&[0, 1, 2]).into_iter()), store.root());
+        assert_eq!(store.root_of(std::iter::empty()), Digest::default());
+        store.drop_slots(&slots(&[1]));
+        assert_eq!(store.root(), some);
+    }
+}
