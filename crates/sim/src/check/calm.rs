@@ -6,11 +6,41 @@ use session::{SessionKey, State};
 use crate::fault::FaultKind;
 use crate::world::{Violation, World};
 
+/// Within which every host is a member again and one layout is in force, in microseconds.
+const FINAL_US: u64 = 12_000_000;
+
 impl World {
+    /// The calm under load: hosts become members again, within a bound of time, and serve.
+    pub(crate) fn check_calm(&mut self) -> Result<(), Violation> {
+        if self.scenario.is_agreed() {
+            let until = self.calm_since_us + FINAL_US;
+            while let Some(detail) = self.unfinished() {
+                if self.now_us >= until {
+                    return Err(self.violation("L-FINAL", detail));
+                }
+                self.run_until(self.now_us + 250_000)?;
+            }
+            self.report.settled_ms = (self.now_us - self.calm_since_us) / 1_000;
+        }
+        let load_us = if self.scenario.is_agreed() { 20_000_000 } else { 15_000_000 };
+        self.run_until(self.calm_since_us.max(self.scenario.storm_ms * 1_000) + load_us)
+    }
+
+    /// L-GOODPUT: ten seconds after the faults, requests are served as if there had been none.
+    fn check_goodput(&mut self) -> Result<(), Violation> {
+        let (begun, refused) = (self.begun_after, self.refused_after);
+        if self.scenario.is_agreed() && refused * 20 > begun {
+            let detail = format!("{refused} of {begun} requests were not served");
+            return Err(self.violation("L-GOODPUT", detail));
+        }
+        Ok(())
+    }
+
     // --- after the load ---
 
     /// S1, P3: ten seconds of calm under load are enough for everybody to catch up.
     pub(crate) fn check_after_load(&mut self) -> Result<(), Violation> {
+        self.check_goodput()?;
         for host in &self.hosts {
             let Some(process) = &host.process else { continue };
             let behind = process.node.lags().map(|lag| lag.slots).sum::<usize>();
@@ -77,6 +107,9 @@ impl World {
                 return Some(format!("L-DRAIN: n{} keeps {lags:?}", host.index + 1));
             }
         }
+        if self.scenario.is_agreed() {
+            return self.kept().or_else(|| self.difference_of_owners());
+        }
         let first = self.hosts.first()?;
         let reference = first.process.as_ref()?.node.store();
         for host in &self.hosts[1..] {
@@ -96,6 +129,27 @@ impl World {
         None
     }
 
+    /// Every owner of a slot holds the same of it.
+    fn difference_of_owners(&self) -> Option<String> {
+        let stores = self.hosts.iter().filter_map(|h| Some(h.process.as_ref()?.node.store()));
+        let keys: std::collections::BTreeSet<SessionKey> =
+            stores.flat_map(|store| store.iter().map(|(key, _)| key)).collect();
+        for key in keys {
+            let mut owners = (0..self.hosts.len()).filter(|host| self.counts(*host, key));
+            let first = owners.next()?;
+            if let Some(other) = owners.find(|o| self.held(*o, key) != self.held(first, key)) {
+                return Some(format!(
+                    "n{} has {:?}, n{} has {:?} under {key:?}",
+                    first + 1,
+                    self.held(first, key),
+                    other + 1,
+                    self.held(other, key)
+                ));
+            }
+        }
+        None
+    }
+
     /// I-NORES, I-DUR, I-COV once more, over everything.
     pub(crate) fn check_end(&mut self) -> Result<(), Violation> {
         self.check_bounds()?;
@@ -106,7 +160,8 @@ impl World {
                 self.check_coverage(host, key)?;
             }
             let Some(record) = self.oracle.records.get(&key) else { continue };
-            let copy = self.living(0, key);
+            let owner = (0..self.hosts.len()).find(|host| self.counts(*host, key)).unwrap_or(0);
+            let copy = self.living(owner, key);
             if let (Some((got, crashed)), Some(_)) = (record.end_acked, copy)
                 && crashed <= got
             {
@@ -117,7 +172,7 @@ impl World {
                 .core
                 .as_ref()
                 .is_none_or(|core| core.idle_ms < 60_000 || now.plus(5_000) > core.hard_deadline);
-            let ended = matches!(self.held(0, key), Some(State::Ended(_)));
+            let ended = matches!(self.held(owner, key), Some(State::Ended(_)));
             if short || ended || record.lost {
                 continue;
             }
