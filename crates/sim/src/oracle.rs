@@ -334,7 +334,10 @@ impl World {
             // Another host executed the creation with edits of its own; it is in the log.
             return Ok(());
         }
-        self.check_owner(host, key)?;
+        // A creation bears the stamp of whoever drew the id, and may be executed by another.
+        if !created {
+            self.check_owner(host, key)?;
+        }
         // One stamp marks one write, of one session.
         if *self.oracle.stamps.entry((inc, hlc)).or_insert(key) != key {
             let detail = format!("{inc:?} stamped {hlc:?} twice");
