@@ -176,7 +176,7 @@ impl World {
             if short || ended || record.lost {
                 continue;
             }
-            for write in &record.acked {
+            for write in record.acked.iter().filter(|write| write.crashed <= write.got) {
                 if !copy.is_some_and(|copy| copy.version.covers_all(&write.version)) {
                     let detail = format!("{key:?}: {:?} is nowhere", write.version);
                     return Err(self.violation("I-DUR", detail));
