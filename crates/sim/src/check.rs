@@ -239,6 +239,7 @@ impl World {
         };
         let holders = (0..self.hosts.len()).filter(|h| self.is_present(*h)).filter(has).count();
         let crashed = (got + 1).saturating_sub(holders);
+        let got = got.min(crashed + self.spare_copies(key));
         let record = self.oracle.records.entry(key).or_default();
         if version.is_empty() {
             record.end_acked = Some((got, crashed));

@@ -73,13 +73,21 @@ impl World {
         Ok(())
     }
 
+    /// How many copies each layout in force has beside the first, at least.
+    pub(crate) fn spare_copies(&self, key: SessionKey) -> usize {
+        if !self.scenario.is_agreed() {
+            return usize::MAX / 2;
+        }
+        let ages = 0..self.log.newest.view.layouts.len();
+        ages.map(|age| spare_copies(&self.log.newest, age, key)).min().unwrap_or(0)
+    }
+
     /// A layout has begun: what was acknowledged by more than it has copies survives, from here on,
     /// as many crashes as leave it one.
     pub(crate) fn cap_acknowledged(&mut self, agreed: &Agreed) {
         let Some(newest) = agreed.view.layouts.len().checked_sub(1) else { return };
         for (key, record) in &mut self.oracle.records {
-            let seats = agreed.placement.owners_by(newest, key.slot()).count();
-            let spare = seats.saturating_sub(1);
+            let spare = spare_copies(agreed, newest, *key);
             for write in &mut record.acked {
                 write.got = write.got.min(write.crashed + spare);
             }
@@ -145,4 +153,8 @@ impl World {
         }
         Ok(())
     }
+}
+
+fn spare_copies(agreed: &Agreed, age: usize, key: SessionKey) -> usize {
+    agreed.placement.owners_by(age, key.slot()).count().saturating_sub(1)
 }

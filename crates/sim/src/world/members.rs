@@ -179,7 +179,8 @@ impl World {
                 }
             }
         }
-        if agreed.view.layouts.len() > before.view.layouts.len() {
+        let newest = |agreed: &Agreed| agreed.view.layouts.last().map(|layout| layout.epoch);
+        if newest(agreed) != newest(before) {
             self.cap_acknowledged(agreed);
         }
         Ok(())
