@@ -94,7 +94,7 @@ pub(crate) struct Oracle {
     stamps: BTreeMap<(Inc, Hlc), SessionKey>,
     pub(crate) serial: u64,
     pub(crate) crashes: u64,
-    /// How often a host gave up a copy because others own its slot.
+    /// How often a copy went away: given up because others own its slot, or with its process.
     pub(crate) given_up: u64,
     /// Every number that a process has run under.
     pub(crate) incs: BTreeSet<Inc>,

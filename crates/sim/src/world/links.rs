@@ -148,6 +148,7 @@ impl World {
             self.oracle_crash(host)?;
         }
         self.note_end(host);
+        self.oracle.given_up += 1;
         self.hosts[host].process = None;
         self.hosts[host].paused = false;
         self.waiting[host].clear();
