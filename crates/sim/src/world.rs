@@ -175,7 +175,7 @@ impl World {
         let settings = Settings {
             nodes,
             shards,
-            repair_bytes_per_second: if has(FaultKind::SmallBudget) { 3_000 } else { budget },
+            repair_bytes_per_second: if has(FaultKind::SmallBudget) { 10_000 } else { budget },
             outbox_sessions_max: if has(FaultKind::SmallOutbox) { 3 } else { OUTBOX_SESSIONS_MAX },
             bytes_max: if has(FaultKind::SmallMemory) { 40_000 } else { usize::MAX },
             rules: scenario.rules,

@@ -7,7 +7,7 @@ use crate::fault::FaultKind;
 use crate::world::{Violation, World};
 
 /// Within which every host is a member again and one layout is in force, in microseconds.
-const FINAL_US: u64 = 12_000_000;
+const FINAL_US: u64 = 14_000_000;
 
 impl World {
     /// The calm under load: hosts become members again, within a bound of time, and serve.

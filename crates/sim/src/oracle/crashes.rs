@@ -97,6 +97,15 @@ impl World {
         }
     }
 
+    /// True if the process there knows that an owner lacks something of the session.
+    fn knows_lacking(&self, host: usize, key: SessionKey) -> bool {
+        let process = self.hosts[host].process.as_ref().filter(|process| !process.removed);
+        let owners = self.log.newest.placement.owners(key.slot());
+        process.is_some_and(|process| {
+            owners.into_iter().any(|owner| process.node.may_lack(owner, key))
+        })
+    }
+
     /// A copy is given up because its host does not own the slot any more: whatever it held is held
     /// by those who do (rule V9), unless crashes explain that it is not.
     pub(super) fn observe_given_up(
@@ -144,8 +153,12 @@ impl World {
             }
         }
         for write in record.log.iter().filter(|write| seen.version.covers(write.stamp)) {
+            let covers = |s: &Seen| s.version.covers(write.stamp);
+            // Whoever stamped it may still have to tell the owners, and know that.
+            let on_its_way = |h: usize| h != host && has(h, &covers) && self.knows_lacking(h, key);
             if write.crashes == self.oracle.crashes
-                && !others().any(|h| has(h, &|s| s.version.covers(write.stamp)))
+                && !others().any(|h| has(h, &covers))
+                && !(0..self.hosts.len()).any(on_its_way)
             {
                 let detail = format!("{at}, and no owner has {:?}", write.stamp);
                 return Err(self.violation("V9", detail));
