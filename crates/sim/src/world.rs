@@ -116,8 +116,10 @@ pub struct World {
     pub(crate) rng: Rng,
     pub(crate) now_us: u64,
     sequence: u64,
-    queue: BinaryHeap<Reverse<(u64, u64)>>,
-    happenings: BTreeMap<u64, Happening>,
+    /// When what happens next, in the order in which it was scheduled: a place in `happenings`.
+    queue: BinaryHeap<Reverse<(u64, u64, usize)>>,
+    happenings: Vec<Option<Happening>>,
+    vacant: Vec<usize>,
     pub(crate) hosts: Vec<Host>,
     waiting: Vec<VecDeque<Arrival>>,
     connected: Vec<bool>,
@@ -191,7 +193,8 @@ impl World {
             now_us: 0,
             sequence: 0,
             queue: BinaryHeap::new(),
-            happenings: BTreeMap::new(),
+            happenings: Vec::new(),
+            vacant: Vec::new(),
             hosts,
             waiting: vec![VecDeque::new(); nodes],
             connected: vec![false; nodes * nodes],
@@ -304,13 +307,14 @@ impl World {
     }
 
     pub(crate) fn run_until(&mut self, until_us: u64) -> Result<(), Violation> {
-        while let Some(Reverse((at, id))) = self.queue.peek().copied() {
+        while let Some(Reverse((at, _, place))) = self.queue.peek().copied() {
             if at > until_us {
                 break;
             }
             self.queue.pop();
             self.now_us = at;
-            if let Some(happening) = self.happenings.remove(&id) {
+            self.vacant.push(place);
+            if let Some(happening) = self.happenings[place].take() {
                 self.happen(happening)?;
             }
         }
@@ -320,8 +324,12 @@ impl World {
 
     fn schedule(&mut self, at_us: u64, happening: Happening) {
         self.sequence += 1;
-        self.queue.push(Reverse((at_us, self.sequence)));
-        self.happenings.insert(self.sequence, happening);
+        let place = self.vacant.pop().unwrap_or_else(|| {
+            self.happenings.push(None);
+            self.happenings.len() - 1
+        });
+        self.happenings[place] = Some(happening);
+        self.queue.push(Reverse((at_us, self.sequence, place)));
     }
 
     pub(crate) fn schedule_arrival(&mut self, in_us: u64, host: usize, arrival: Arrival) {
