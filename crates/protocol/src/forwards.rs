@@ -5,17 +5,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use session::{Inc, SKEW_MS_MAX, Time};
 
 use crate::event::{Outcome, Ticket};
-use crate::limits::{FORWARD_RETRY_MS, FORWARDS_MAX};
+use crate::limits::{FORWARD_RETRY_MS, FORWARDS_MAX, FORWARDS_PER_PEER_MAX};
 use crate::message::Commit;
+use crate::retries::patience_ms;
 
 /// Edits of a request of this process, on their way to an owner.
 pub(crate) struct Outgoing {
     pub(crate) ticket: Ticket,
     pub(crate) commit: Commit,
     pub(crate) deadline: Time,
+    pub(crate) began: Time,
     /// The one process that has them. It is changed only when it said that it did nothing.
     pub(crate) target: Option<Inc>,
     sent: Time,
+    /// How often it was sent to the target.
+    tries: u32,
     /// Who said that it may not stamp, and when it may be asked again.
     refused: BTreeMap<Inc, Time>,
 }
@@ -33,13 +37,15 @@ impl Outgoing {
 
     /// Notes that it is sent to `peer` now.
     pub(crate) fn sent_to(&mut self, peer: Inc, now: Time) {
+        self.tries = if self.target == Some(peer) { self.tries + 1 } else { 1 };
         self.target = Some(peer);
         self.sent = now;
     }
 
     /// True if the answer is late enough to ask the same process again.
+    // Rule B6.
     pub(crate) fn is_late(&self, now: Time) -> bool {
-        now.since(self.sent) >= FORWARD_RETRY_MS
+        now.since(self.sent) >= patience_ms(FORWARD_RETRY_MS, self.tries)
     }
 }
 
@@ -52,7 +58,7 @@ pub(crate) enum Known {
     Running,
     /// They were executed, with this outcome; or refused, if there is none.
     Answered(Option<Outcome>),
-    /// Too many are remembered; nothing was executed.
+    /// Too many are remembered, of this peer or of all; nothing was executed.
     Full,
 }
 
@@ -62,13 +68,16 @@ struct Incoming {
     answer: Option<Option<Outcome>>,
 }
 
-/// Forwarded edits of one shard, in both directions; at most [`FORWARDS_MAX`] each.
+/// Forwarded edits of one shard, in both directions; at most [`FORWARDS_MAX`] each, and of those
+/// that arrived [`FORWARDS_PER_PEER_MAX`] of each peer.
 // Rule F1.
 #[derive(Default)]
 pub(crate) struct Forwards {
     outgoing: BTreeMap<u64, Outgoing>,
     next: u64,
     incoming: BTreeMap<(Inc, u64), Incoming>,
+    /// How many of `incoming` each peer has; of those that have any.
+    incoming_of: BTreeMap<Inc, usize>,
     deadlines: BTreeSet<(Time, Inc, u64)>,
 }
 
@@ -85,13 +94,20 @@ impl Forwards {
     }
 
     /// Takes edits in and numbers them; `None` if too many are on their way.
-    pub(crate) fn add(&mut self, ticket: Ticket, commit: Commit, deadline: Time) -> Option<u64> {
+    pub(crate) fn add(
+        &mut self,
+        ticket: Ticket,
+        commit: Commit,
+        deadline: Time,
+        began: Time,
+    ) -> Option<u64> {
         if self.outgoing.len() >= FORWARDS_MAX {
             return None;
         }
         self.next += 1;
         let refused = BTreeMap::new();
-        let outgoing = Outgoing { ticket, commit, deadline, target: None, sent: Time(0), refused };
+        let (target, sent, tries) = (None, Time(0), 0);
+        let outgoing = Outgoing { ticket, commit, deadline, began, target, sent, tries, refused };
         self.outgoing.insert(self.next, outgoing);
         Some(self.next)
     }
@@ -120,9 +136,12 @@ impl Forwards {
                 None => Known::Running,
             };
         }
-        if self.incoming.len() >= FORWARDS_MAX {
+        // Rule F2.
+        let own = self.incoming_of.get(&from).copied().unwrap_or(0);
+        if own >= FORWARDS_PER_PEER_MAX || self.incoming.len() >= FORWARDS_MAX {
             return Known::Full;
         }
+        self.incoming_of.insert(from, own + 1);
         self.incoming.insert((from, number), Incoming { answer: None });
         // The sender repeats itself until the deadline by its clock, which may be behind ours.
         self.deadlines.insert((deadline.plus(2 * SKEW_MS_MAX), from, number));
@@ -144,7 +163,18 @@ impl Forwards {
             }
             self.deadlines.pop_first();
             self.incoming.remove(&(from, number));
+            let left = self.incoming_of.remove(&from).unwrap_or(0).saturating_sub(1);
+            if left > 0 {
+                self.incoming_of.insert(from, left);
+            }
         }
+    }
+
+    /// `peer` has ended and will not ask again: a late message of it is nobody's.
+    pub(crate) fn forget(&mut self, peer: Inc) {
+        self.incoming.retain(|(from, _), _| *from != peer);
+        self.deadlines.retain(|(_, from, _)| *from != peer);
+        self.incoming_of.remove(&peer);
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -165,7 +195,7 @@ mod tests {
     }
 
     fn add(forwards: &mut Forwards) -> Option<u64> {
-        forwards.add(Ticket(1), commit(), NOW.plus(1_000))
+        forwards.add(Ticket(1), commit(), NOW.plus(1_000), NOW)
     }
 
     /// Tests rule F1: new once; then running; then answered, always alike.
@@ -230,11 +260,31 @@ mod tests {
         let mut forwards = Forwards::default();
         for number in 0..FORWARDS_MAX as u64 {
             assert!(add(&mut forwards).is_some());
-            assert!(matches!(forwards.receive(Inc(2), number, NOW), Known::New));
+            let peer = Inc(number % 5);
+            assert!(matches!(forwards.receive(peer, number, NOW), Known::New));
         }
         assert_eq!(add(&mut forwards), None);
         assert!(matches!(forwards.receive(Inc(2), u64::MAX, NOW), Known::Full));
-        assert!(matches!(forwards.receive(Inc(2), 1, NOW), Known::Running), "it is known");
+        assert!(matches!(forwards.receive(Inc(1), 1, NOW), Known::Running), "it is known");
         assert_eq!(forwards.len(), 2 * FORWARDS_MAX);
+    }
+
+    /// Tests rule F2: who forwards without end uses up its own share.
+    #[test]
+    fn bound_forwards_per_peer_max() {
+        let mut forwards = Forwards::default();
+        let fill = |forwards: &mut Forwards, peer, first| {
+            let new = |number: &u64| matches!(forwards.receive(peer, *number, NOW), Known::New);
+            (first..).take_while(new).count()
+        };
+        assert_eq!(fill(&mut forwards, Inc(2), 0), FORWARDS_PER_PEER_MAX);
+        assert!(matches!(forwards.receive(Inc(2), 1, NOW), Known::Running), "it is known");
+        assert_eq!(fill(&mut forwards, Inc(3), 0), FORWARDS_PER_PEER_MAX, "the share of another");
+        forwards.forget(Inc(3));
+        assert_eq!(forwards.len(), FORWARDS_PER_PEER_MAX);
+        assert_eq!(fill(&mut forwards, Inc(4), 0), FORWARDS_PER_PEER_MAX, "what was free is free");
+        forwards.handle_tick(NOW.plus(2 * SKEW_MS_MAX + 1));
+        assert_eq!(forwards.len(), 0);
+        assert_eq!(fill(&mut forwards, Inc(2), 1 << 32), FORWARDS_PER_PEER_MAX, "after a while");
     }
 }

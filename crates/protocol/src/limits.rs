@@ -53,8 +53,9 @@ pub const REPAIR_INTERVAL_MS: u64 = 10_000;
 /// A comparison that makes no progress for this long has failed, in milliseconds.
 pub const ROUND_STALL_MS: u64 = 5_000;
 
-/// A question of a comparison is asked again after this long, in milliseconds: questions are
-/// harmless, and starting over costs more.
+/// A question of a comparison that seems lost is asked again this long after it was asked, in
+/// milliseconds: more than twice the way to a slow host, 200 ms, and back; and so little that a
+/// comparison outlives several losses of one question.
 pub const ROUND_REPEAT_MS: u64 = 1_000;
 
 /// Keys in one page of a slot's list: 24 KiB.
@@ -79,6 +80,14 @@ pub const REPAIR_BYTES_PER_SECOND: u64 = 32 * 1024 * 1024;
 /// Requests that wait for copies of other owners, per shard.
 pub const LOADS_MAX: usize = 4_096;
 
+/// Of those, how many may be on behalf of peers: the other half is for requests of this process,
+/// however many of the members are broken.
+pub const LOADS_FOR_PEERS_MAX: usize = LOADS_MAX / 2;
+
+/// Of those, how many may be on behalf of one peer: a member that asks for what nobody has leaves
+/// room for the others.
+pub const LOADS_PER_PEER_MAX: usize = LOADS_FOR_PEERS_MAX / 4;
+
 /// After this long the members that were not asked at first are asked too, in milliseconds (K2).
 pub const LOAD_WIDEN_MS: u64 = 20;
 
@@ -94,6 +103,28 @@ pub const WAITERS_MAX: usize = 16_384;
 
 /// Forwarded commits that one shard remembers, for itself and for others.
 pub const FORWARDS_MAX: usize = 16_384;
+
+/// Forwarded commits that one shard remembers for one peer, a quarter of all: a member that
+/// forwards without end uses up its own share and not that of the others.
+pub const FORWARDS_PER_PEER_MAX: usize = FORWARDS_MAX / 4;
+
+/// How long an executor that may have forgotten what it stamped waits for the copies of every
+/// owner before it refuses, in milliseconds: time for an answer from a slow host and for one
+/// repetition, and so little that the edits then reach another owner before their deadline.
+pub const ASK_EVERYONE_MS: u64 = 1_000;
+
+/// The interval between repetitions doubles up to this, in milliseconds (rule B6).
+pub const RETRY_MS_MAX: u64 = 5_000;
+
+/// Requests that earn one repetition (rule B6): together they add a tenth to the load.
+pub const REQUESTS_PER_RETRY: u64 = 10;
+
+/// Repetitions per second that are earned without any request, so that a single one on a bad line
+/// is not starved.
+pub const RETRIES_PER_SECOND: u64 = 10;
+
+/// Repetitions that may be saved up.
+pub const RETRIES_SAVED_MAX: u64 = 100;
 
 /// An edit without an answer is sent again to the same process after this long, in milliseconds;
 /// it is recognised there by its number (amendment 4).
@@ -135,4 +166,7 @@ const _: () = assert!(SUSPECT_MS >= 4 * HEARTBEAT_MS);
 const _: () = assert!(EVICT_ABOVE_PERCENT < 100 && EVICT_PER_TICK_MAX < EVICT_SAMPLE_MAX);
 const _: () = assert!(UNREACHABLE_MS > SUSPECT_MS);
 const _: () = assert!(ROUND_REPEAT_MS * 4 < ROUND_STALL_MS);
+const _: () = assert!(LOADS_PER_PEER_MAX * 2 <= LOADS_FOR_PEERS_MAX);
+const _: () = assert!(LOADS_FOR_PEERS_MAX < LOADS_MAX && FORWARDS_PER_PEER_MAX < FORWARDS_MAX);
+const _: () = assert!(ASK_EVERYONE_MS > 2 * FETCH_RETRY_MS && ASK_EVERYONE_MS < SUSPECT_MS);
 const _: () = assert!(ROUND_STALL_MS < REPAIR_INTERVAL_MS);

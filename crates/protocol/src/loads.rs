@@ -1,12 +1,14 @@
 //! Requests that wait for what other owners hold (rule K2).
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use session::{Inc, SessionKey, State, Time, Version};
 
 use crate::event::Ticket;
-use crate::limits::{FETCH_RETRY_MS, LOADS_MAX};
+use crate::limits::{FETCH_RETRY_MS, LOADS_FOR_PEERS_MAX, LOADS_MAX, LOADS_PER_PEER_MAX};
 use crate::message::Commit;
+use crate::retries::patience_ms;
 use crate::waiters::Asker;
 
 /// What is done once the copy is good enough.
@@ -39,9 +41,10 @@ pub(crate) struct Load {
     asked: BTreeMap<Inc, Asked>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Asked {
     at: Time,
+    tries: u32,
     /// `Some(synced)` once it has answered.
     answered: Option<bool>,
 }
@@ -75,12 +78,23 @@ impl Load {
         Self { widened: true, everyone: true, ..self }
     }
 
-    /// Notes that `peer` is asked now; false if it has answered or was asked a moment ago.
-    pub(crate) fn ask(&mut self, peer: Inc, now: Time) -> bool {
-        let asked = self.asked.entry(peer).or_insert(Asked { at: Time(0), answered: None });
-        let due = asked.answered.is_none() && now.since(asked.at) >= FETCH_RETRY_MS;
+    /// The peer on whose behalf it waits; `None`: a request of this process.
+    fn peer(&self) -> Option<Inc> {
+        match &self.purpose {
+            Purpose::Commit(Asker::Peer(peer, _), _) => Some(*peer),
+            Purpose::Commit(Asker::Local(_), _) | Purpose::Open(_) => None,
+        }
+    }
+
+    /// True if `peer` is to be asked now, for the first time or, if `may_repeat`, once more.
+    // Rule B6.
+    pub(crate) fn ask(&mut self, peer: Inc, now: Time, may_repeat: impl FnOnce() -> bool) -> bool {
+        let asked = self.asked.entry(peer).or_default();
+        let late = now.since(asked.at) >= patience_ms(FETCH_RETRY_MS, asked.tries);
+        let due = asked.answered.is_none() && (asked.tries == 0 || (late && may_repeat()));
         if due {
             asked.at = now;
+            asked.tries += 1;
         }
         due
     }
@@ -109,18 +123,25 @@ impl Load {
     }
 }
 
-/// The waiting requests of one shard; at most [`LOADS_MAX`].
+/// The waiting requests of one shard; at most [`LOADS_MAX`], of which at most
+/// [`LOADS_FOR_PEERS_MAX`] are on behalf of peers, and [`LOADS_PER_PEER_MAX`] of each.
+///
+/// Invariant: `for_peers` counts those of `waiting` by [`Load::peer`], and has no zero.
 #[derive(Default)]
 pub(crate) struct Loads {
     waiting: BTreeMap<u64, Load>,
+    for_peers: BTreeMap<Inc, usize>,
     next: u64,
 }
 
 impl Loads {
     /// Takes a request in and numbers it; gives it back if too many wait.
     pub(crate) fn add(&mut self, load: Load) -> Result<u64, Box<Load>> {
-        if self.waiting.len() >= LOADS_MAX {
+        if self.waiting.len() >= LOADS_MAX || !load.peer().is_none_or(|peer| self.has_room(peer)) {
             return Err(Box::new(load));
+        }
+        if let Some(peer) = load.peer() {
+            *self.for_peers.entry(peer).or_default() += 1;
         }
         self.next += 1;
         self.waiting.insert(self.next, load);
@@ -132,6 +153,13 @@ impl Loads {
         self.waiting.values_mut().for_each(|load| load.asked.clear());
     }
 
+    /// True if one more may wait on behalf of `peer`.
+    // Rule F2.
+    fn has_room(&self, peer: Inc) -> bool {
+        let own = self.for_peers.get(&peer).copied().unwrap_or(0);
+        own < LOADS_PER_PEER_MAX && self.for_peers.values().sum::<usize>() < LOADS_FOR_PEERS_MAX
+    }
+
     pub(crate) fn get(&self, number: u64) -> Option<&Load> {
         self.waiting.get(&number)
     }
@@ -141,7 +169,22 @@ impl Loads {
     }
 
     pub(crate) fn remove(&mut self, number: u64) -> Option<Load> {
-        self.waiting.remove(&number)
+        let load = self.waiting.remove(&number)?;
+        if let Some(peer) = load.peer()
+            && let Entry::Occupied(mut count) = self.for_peers.entry(peer)
+        {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+        Some(load)
+    }
+
+    /// `peer` has ended: nobody waits for what it asked.
+    pub(crate) fn forget(&mut self, peer: Inc) {
+        self.waiting.retain(|_, load| load.peer() != Some(peer));
+        self.for_peers.remove(&peer);
     }
 
     /// Notes the answer of `peer`; false if it was not asked.
@@ -168,7 +211,9 @@ impl Loads {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Ack;
     use crate::fixtures::{NOW, key};
+    use crate::message::Life;
 
     fn load() -> Load {
         let purpose = Purpose::Open(Ticket(1));
@@ -197,8 +242,8 @@ mod tests {
         let number = loads.add(load()).expect("room");
         assert!(!loads.answer(number, Inc(2), true), "not asked");
         assert!(!loads.answer(number + 1, Inc(2), true), "no such question");
-        loads.get_mut(number).expect("it waits").ask(Inc(2), NOW);
-        loads.get_mut(number).expect("it waits").ask(Inc(3), NOW);
+        loads.get_mut(number).expect("it waits").ask(Inc(2), NOW, || true);
+        loads.get_mut(number).expect("it waits").ask(Inc(3), NOW, || true);
         assert!(loads.answer(number, Inc(2), false));
         let load = loads.get(number).expect("it waits");
         assert!(load.has_answered(Inc(2)) && !load.is_confirmed() && !load.is_quiet());
@@ -218,5 +263,38 @@ mod tests {
         assert_eq!(loads.len(), LOADS_MAX);
         assert!(loads.remove(1).is_some());
         assert!(loads.add(load()).is_ok());
+    }
+
+    /// Tests rule F2: one peer uses up its share, all of them together theirs, and requests of this
+    /// process have room.
+    #[test]
+    fn bound_loads_per_peer_max_and_loads_for_peers_max() {
+        let mut loads = Loads::default();
+        let on_behalf = |loads: &mut Loads, peer: u64, number: u64| {
+            let commit = Commit {
+                key: key(0, 0),
+                life: Life::Keep,
+                at: Version::new(),
+                edits: Vec::new(),
+                level: Ack::One,
+            };
+            let purpose = Purpose::Commit(Asker::Peer(Inc(peer), number), Box::new(commit));
+            loads.add(Load { purpose, ..load() })
+        };
+        let fill = |loads: &mut Loads, peer| {
+            (0..).take_while(|number| on_behalf(loads, peer, *number).is_ok()).count()
+        };
+        assert_eq!(fill(&mut loads, 2), LOADS_PER_PEER_MAX);
+        for peer in 3..6 {
+            assert_eq!(fill(&mut loads, peer), LOADS_PER_PEER_MAX, "the others have their share");
+        }
+        assert_eq!((fill(&mut loads, 6), loads.len()), (0, LOADS_FOR_PEERS_MAX));
+        assert!(loads.remove(1).is_some());
+        assert_eq!(fill(&mut loads, 2), 1, "one goes, one may come");
+        loads.forget(Inc(2));
+        assert_eq!(loads.len(), LOADS_FOR_PEERS_MAX - LOADS_PER_PEER_MAX);
+        assert_eq!(fill(&mut loads, 6), LOADS_PER_PEER_MAX);
+        let room = (0..).take_while(|_| loads.add(load()).is_ok()).count();
+        assert_eq!(room, LOADS_MAX - LOADS_FOR_PEERS_MAX);
     }
 }

@@ -26,25 +26,36 @@ pub(crate) enum Step {
     Complete(u64),
 }
 
+/// When a question was asked last, and as the how-manieth of its comparison.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    at: Time,
+    turn: u64,
+}
+
 /// One comparison with one peer.
 #[derive(Debug)]
 pub(crate) struct Round {
     pub(crate) number: u64,
     progress: Time,
+    /// Questions asked so far, repetitions included.
+    turns: u64,
+    /// The latest turn that was answered.
+    heard: u64,
+    /// When the peer was asked whether anything differs.
+    root: Asked,
     /// Slots, or rests of slots, that differ and have not been listed.
     todo: VecDeque<(Slot, Option<SessionKey>)>,
     /// Lists that were asked for.
-    listing: BTreeSet<(Slot, Option<SessionKey>)>,
+    listing: BTreeMap<(Slot, Option<SessionKey>), Asked>,
     /// Listed, differing, not asked for yet.
     wants: BTreeSet<SessionKey>,
     /// Asked for, by request.
-    needs: BTreeMap<u64, Vec<SessionKey>>,
+    needs: BTreeMap<u64, (Vec<SessionKey>, Asked)>,
     /// False until the peer said whether anything differs.
     answered: bool,
     /// Set while the peer has nothing to spare.
     paused: bool,
-    /// When the questions without an answer were asked last.
-    asked: Time,
     /// The earliest epoch that an answer was of (rule V6).
     epoch: u64,
 }
@@ -54,13 +65,15 @@ impl Round {
         Self {
             number,
             progress: now,
+            turns: 0,
+            heard: 0,
+            root: Asked { at: now, turn: 0 },
             todo: VecDeque::new(),
-            listing: BTreeSet::new(),
+            listing: BTreeMap::new(),
             wants: BTreeSet::new(),
             needs: BTreeMap::new(),
             answered: false,
             paused: false,
-            asked: now,
             epoch: u64::MAX,
         }
     }
@@ -70,19 +83,47 @@ impl Round {
         self.epoch = self.epoch.min(epoch);
     }
 
-    /// The questions that wait for an answer, if they have waited long enough to be asked again.
+    const fn ask(&mut self, now: Time) -> Asked {
+        self.turns += 1;
+        Asked { at: now, turn: self.turns }
+    }
+
+    /// True if a question is to be asked again: it has waited long enough, and either something
+    /// asked after it has been answered or nothing at all has. Answers take the order of their
+    /// questions, so on a line that is merely slow neither is the case, and what is on its way is
+    /// not asked for twice.
+    // Rule P3.
+    fn is_lost(&self, asked: Asked, now: Time) -> bool {
+        let overtaken = asked.turn < self.heard;
+        let silence = now.since(asked.at.max(self.progress));
+        now.since(asked.at) >= ROUND_REPEAT_MS && (overtaken || silence >= ROUND_REPEAT_MS)
+    }
+
+    /// The questions that wait for an answer and are to be asked again.
     fn repeat(&mut self, now: Time) -> Vec<Step> {
-        let asked = self.asked.max(self.progress);
-        if now.since(asked) < ROUND_REPEAT_MS {
-            return Vec::new();
-        }
-        self.asked = now;
         if !self.answered {
+            if !self.is_lost(self.root, now) {
+                return Vec::new();
+            }
+            self.root = self.ask(now);
             return vec![Step::Root];
         }
-        let lists = self.listing.iter().map(|(slot, after)| Step::Compare(*slot, *after));
-        let needs = self.needs.iter().map(|(number, keys)| Step::Need(*number, keys.clone()));
-        lists.chain(needs).collect()
+        let lists = self.listing.iter().filter(|(_, asked)| self.is_lost(**asked, now));
+        let lists: Vec<_> = lists.map(|(list, _)| *list).collect();
+        let needs = self.needs.iter().filter(|(_, (_, asked))| self.is_lost(*asked, now));
+        let needs: Vec<_> = needs.map(|(number, (keys, _))| (*number, keys.clone())).collect();
+        let mut steps = Vec::new();
+        for list in lists {
+            let asked = self.ask(now);
+            self.listing.insert(list, asked);
+            steps.push(Step::Compare(list.0, list.1));
+        }
+        for (number, keys) in needs {
+            let asked = self.ask(now);
+            self.needs.insert(number, (keys.clone(), asked));
+            steps.push(Step::Need(number, keys));
+        }
+        steps
     }
 
     /// The peer said which slots differ; none: nothing does.
@@ -104,9 +145,10 @@ impl Round {
         rest: Option<SessionKey>,
         now: Time,
     ) {
-        if !self.listing.remove(&(slot, after)) {
+        let Some(asked) = self.listing.remove(&(slot, after)) else {
             return;
-        }
+        };
+        self.heard = self.heard.max(asked.turn);
         self.progress = now;
         self.wants.extend(wanted);
         if rest.is_some() {
@@ -116,17 +158,18 @@ impl Round {
 
     /// True if that list is awaited.
     pub(crate) fn awaits(&self, slot: Slot, after: Option<SessionKey>) -> bool {
-        self.listing.contains(&(slot, after))
+        self.listing.contains_key(&(slot, after))
     }
 
     /// Sessions arrived, or the peer deferred them. False if they were not asked for.
     pub(crate) fn supplied(&mut self, request: u64, again: Vec<SessionKey>, now: Time) -> bool {
-        let Some(asked) = self.needs.remove(&request) else {
+        let Some((keys, asked)) = self.needs.remove(&request) else {
             return false;
         };
+        self.heard = self.heard.max(asked.turn);
         // What is remembered here is not for the peer to choose.
-        let again: Vec<SessionKey> = again.into_iter().filter(|key| asked.contains(key)).collect();
-        if again.len() < asked.len() {
+        let again: Vec<SessionKey> = again.into_iter().filter(|key| keys.contains(key)).collect();
+        if again.len() < keys.len() {
             self.progress = now;
         }
         self.paused = !again.is_empty();
@@ -134,7 +177,7 @@ impl Round {
         true
     }
 
-    fn next(&mut self, requests: &mut u64) -> Option<Step> {
+    fn next(&mut self, requests: &mut u64, now: Time) -> Option<Step> {
         if !self.answered {
             return None;
         }
@@ -144,14 +187,16 @@ impl Round {
                 self.wants.remove(key);
             }
             *requests += 1;
-            self.needs.insert(*requests, keys.clone());
+            let asked = self.ask(now);
+            self.needs.insert(*requests, (keys.clone(), asked));
             return Some(Step::Need(*requests, keys));
         }
         if self.listing.len() < LISTS_IN_FLIGHT_MAX
             && self.wants.len() < LIST_KEYS_MAX
             && let Some((slot, after)) = self.todo.pop_front()
         {
-            self.listing.insert((slot, after));
+            let asked = self.ask(now);
+            self.listing.insert((slot, after), asked);
             return Some(Step::Compare(slot, after));
         }
         let complete = self.listing.is_empty() && self.wants.is_empty() && self.needs.is_empty();
@@ -251,11 +296,11 @@ impl Repair {
     }
 
     /// The next step of the comparison with `peer`; call until `None`.
-    pub(crate) fn next_step(&mut self, peer: Inc) -> Option<(u64, Step)> {
+    pub(crate) fn next_step(&mut self, peer: Inc, now: Time) -> Option<(u64, Step)> {
         let repair = self.peers.get_mut(&peer)?;
         let round = repair.round.as_mut()?;
         let number = round.number;
-        let step = round.next(&mut self.requests)?;
+        let step = round.next(&mut self.requests, now)?;
         if matches!(step, Step::Complete(_)) {
             repair.round = None;
         }
@@ -297,7 +342,11 @@ mod tests {
     }
 
     fn steps(repair: &mut Repair) -> Vec<Step> {
-        std::iter::from_fn(|| repair.next_step(PEER)).map(|(_, step)| step).collect()
+        steps_at(repair, NOW)
+    }
+
+    fn steps_at(repair: &mut Repair, now: Time) -> Vec<Step> {
+        std::iter::from_fn(|| repair.next_step(PEER, now)).map(|(_, step)| step).collect()
     }
 
     /// Tests rule P3: what is listed as different is asked for, and then it is complete.
@@ -390,6 +439,67 @@ mod tests {
         assert_eq!(repair.handle_tick(NOW.plus(ROUND_REPEAT_MS)), root);
         assert!(repair.handle_tick(NOW.plus(2 * ROUND_REPEAT_MS - 1)).is_empty());
         assert_eq!(repair.handle_tick(NOW.plus(2 * ROUND_REPEAT_MS)), root);
+    }
+
+    /// Tests rule P3: each question by itself, however many others are answered meanwhile.
+    #[test]
+    fn a_lost_question_is_repeated_while_others_are_answered() {
+        let (mut repair, number) = started();
+        let all = u16::try_from(4 * LISTS_IN_FLIGHT_MAX).expect("few");
+        repair.round_mut(PEER, number).expect("it runs").differing(slots(all), NOW);
+        let mut open = steps(&mut repair);
+        let lost = open.remove(1);
+        let mut repeated = Vec::new();
+        for ms in (50..=ROUND_REPEAT_MS).step_by(50) {
+            let now = NOW.plus(ms);
+            let Step::Compare(slot, after) = open.remove(0) else { panic!("a list") };
+            let round = repair.round_mut(PEER, number).expect("it runs");
+            round.listed(slot, after, [], None, now);
+            open.extend(steps_at(&mut repair, now));
+            repeated.extend(repair.handle_tick(now));
+        }
+        assert_eq!(repeated, [(PEER, Due::Repeat(number, lost))]);
+    }
+
+    /// Tests rule P3: sessions asked for as well, though all that is answered is lists.
+    #[test]
+    fn a_lost_need_is_repeated_while_lists_are_answered() {
+        let (mut repair, number) = started();
+        let all = u16::try_from(4 * LISTS_IN_FLIGHT_MAX).expect("few");
+        repair.round_mut(PEER, number).expect("it runs").differing(slots(all), NOW);
+        let mut open = steps(&mut repair);
+        let round = repair.round_mut(PEER, number).expect("it runs");
+        round.listed(slots(1)[0], None, [key(0, 1)], None, NOW);
+        let mut later = steps(&mut repair);
+        let lost = later.remove(0);
+        assert_eq!(lost, Step::Need(1, vec![key(0, 1)]));
+        open.remove(0);
+        open.extend(later);
+        let mut repeated = Vec::new();
+        for ms in (5..=ROUND_REPEAT_MS).step_by(5) {
+            let (now, asked) = (NOW.plus(ms), open.remove(0));
+            let Step::Compare(slot, after) = asked else { panic!("a list") };
+            let round = repair.round_mut(PEER, number).expect("it runs");
+            round.listed(slot, after, [], None, now);
+            open.extend(steps_at(&mut repair, now));
+            repeated.extend(repair.handle_tick(now));
+        }
+        assert_eq!(repeated, [(PEER, Due::Repeat(number, lost))]);
+    }
+
+    /// Tests rule P3: on a slow line what is on its way is not asked for twice.
+    #[test]
+    fn an_answer_that_others_are_before_is_waited_for() {
+        let (mut repair, number) = started();
+        let all = u16::try_from(LISTS_IN_FLIGHT_MAX).expect("few");
+        repair.round_mut(PEER, number).expect("it runs").differing(slots(all), NOW);
+        for (index, step) in (1..).zip(steps(&mut repair)) {
+            let now = NOW.plus(index * (ROUND_REPEAT_MS - 1));
+            assert_eq!(repair.handle_tick(now), [], "{index} of {LISTS_IN_FLIGHT_MAX}");
+            let Step::Compare(slot, after) = step else { panic!("a list") };
+            let round = repair.round_mut(PEER, number).expect("it runs");
+            round.listed(slot, after, [], None, now);
+        }
     }
 
     /// Tests rule P3: a comparison that stands still is given up and soon started anew.

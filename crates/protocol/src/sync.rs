@@ -12,8 +12,10 @@ use crate::view::{MemberName, View};
 /// Catching up, under a fixed view and under an agreed one.
 ///
 /// Under a fixed view a started node catches up as a whole (amendment 8): after a full comparison
-/// with every member that answers; a member silent for two seconds is passed over. If nobody has
-/// anything, all of them are synced at once, because comparing nothing with nothing is a comparison.
+/// with every member that answers; a member silent for two seconds is passed over. One that is heard
+/// of but answers no comparison is not: it may be the only one that holds a write which was
+/// acknowledged (decision 011). If nobody has anything, all of them are synced at once, because
+/// comparing nothing with nothing is a comparison.
 ///
 /// Under an agreed view it catches up layout by layout: an owner by the oldest layout in force has
 /// caught up before; an owner by a later one has when it has compared itself with every owner by an
@@ -65,6 +67,11 @@ impl Sync {
         self.speaks.contains(&true)
     }
 
+    /// True if this node is synced in a layout in force beside the oldest.
+    pub(crate) fn has_reported(&self) -> bool {
+        !self.reported.is_empty()
+    }
+
     /// Members that it still has to be compared with, under a fixed view.
     pub(crate) fn pending(&self) -> usize {
         if self.whole { 0 } else { self.pending.len() }
@@ -87,7 +94,11 @@ impl Sync {
     /// True if this makes the node synced under a fixed view. `is_silent` tells which members do
     /// not answer.
     // Rule S1.
-    pub(crate) fn check_whole(&mut self, now: Time, is_silent: impl Fn(&MemberName) -> bool) -> bool {
+    pub(crate) fn check_whole(
+        &mut self,
+        now: Time,
+        is_silent: impl Fn(&MemberName) -> bool,
+    ) -> bool {
         let waited = now.since(self.started) >= SUSPECT_MS;
         if self.whole || !self.pending.iter().all(|member| waited && is_silent(member)) {
             return false;
@@ -134,7 +145,10 @@ impl Sync {
             }
             let mut owned =
                 placement.slots().filter(|slot| placement.owners_by(age, *slot).any(|o| o == me));
-            if owned.all(|slot| self.inherits(placement, slot, age) || self.has_caught_up(view, placement, me, slot, age)) {
+            if owned.all(|slot| {
+                self.inherits(placement, slot, age)
+                    || self.has_caught_up(view, placement, me, slot, age)
+            }) {
                 news.push(layout.epoch);
             }
         }
@@ -146,7 +160,8 @@ impl Sync {
     /// True if the owners of the slot are the same by all layouts up to that age, so that nothing
     /// has to move.
     fn inherits(&self, placement: &Placement, slot: Slot, age: usize) -> bool {
-        (0..age).all(|earlier| placement.owners_by(earlier, slot).eq(placement.owners_by(age, slot)))
+        (0..age)
+            .all(|earlier| placement.owners_by(earlier, slot).eq(placement.owners_by(age, slot)))
     }
 
     /// True if `me` has compared itself with every earlier owner, sealed.

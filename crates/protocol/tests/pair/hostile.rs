@@ -1,8 +1,7 @@
 //! What no correct peer sends: it is reported or ignored, and changes nothing.
 
 use protocol::limits::{
-    ANSWERS_MAX, BATCH_DELTAS_MAX, EDITS_MAX, FORWARDS_MAX, FRAME_BYTES_MAX, LIST_KEYS_MAX,
-    LOADS_MAX, NEED_KEYS_MAX, SUPPLY_BYTES_MAX,
+    BATCH_DELTAS_MAX, EDITS_MAX, FRAME_BYTES_MAX, LIST_KEYS_MAX, NEED_KEYS_MAX, SUPPLY_BYTES_MAX,
 };
 use protocol::{
     Ack, Batch, Commit, Digest, Envelope, Life, Message, Outcome, Refusal, Report, Supply, Ticket,
@@ -329,61 +328,6 @@ fn an_envelope_with_another_address_is_not_opened() {
     assert_eq!(node_of(Envelope { to: Inc(1), ..good.clone() }, b), (1, Vec::new()));
     assert_eq!(node_of(Envelope { shard: 1, ..good.clone() }, b), (1, Vec::new()));
     assert_eq!(node_of(Envelope { from: Inc(3), ..good }, Inc(3)), (1, Vec::new()));
-}
-
-/// A hundred thousand messages of `b`, while `a` sends nothing.
-fn flood(net: &mut Net, message: impl Fn(u64) -> Message) {
-    let (a, b, now) = (net.inc(0), net.inc(1), net.now);
-    for number in 1..=100_000 {
-        let message = message(number);
-        let envelope = Envelope { epoch: 1, from: b, to: a, shard: 0, message };
-        net.hosts[0].handle(b, envelope, now);
-    }
-}
-
-/// Tests rule B4: questions cost the one who asks; what waits for it is bounded.
-#[test]
-fn bound_answers_max() {
-    let mut net = pair();
-    let questions: [fn(u64) -> Message; 4] = [
-        |request| Message::Fetch { request, key: key(1) },
-        |request| Message::Need { request, wants: vec![(key(1), Version::new())] },
-        |round| Message::Compare { round, slot: key(1).slot(), after: None },
-        |number| Message::Deltas(Batch { number, deltas: Vec::new() }),
-    ];
-    for question in questions {
-        net.log.clear();
-        let dropped = net.node(0).counters().answers_dropped;
-        flood(&mut net, question);
-        net.drain(0);
-        assert_eq!(net.log.len(), ANSWERS_MAX);
-        let dropped = net.node(0).counters().answers_dropped - dropped;
-        assert_eq!(dropped as usize, 100_000 - ANSWERS_MAX);
-    }
-}
-
-/// Tests rule F1: a node does not remember or work on more than its bounds.
-#[test]
-fn bound_loads_max_and_forwards_max() {
-    let mut net = pair();
-    let (deadline, at) =
-        (net.now.plus(5_000), Version::from(Stamp { hlc: Hlc::at(net.now), inc: Inc(9) }));
-    flood(&mut net, |request| {
-        let commit = Commit {
-            key: key(1),
-            life: Life::Keep,
-            at: at.clone(),
-            edits: vec![set("register", "x")],
-            level: Ack::All,
-        };
-        Message::Forward { request, deadline, commit }
-    });
-    let (loads, _, forwards) = net.node(0).waiting();
-    assert_eq!((loads, forwards), (LOADS_MAX, FORWARDS_MAX));
-    net.drain(0);
-    assert!(net.session(0, key(1)).is_some());
-    net.run_ms(70_000);
-    assert_eq!(net.node(0).waiting().2, 0, "all is forgotten after the deadline");
 }
 
 /// Tests rule P3: who defers what it was not asked for does not make the asking side remember it.

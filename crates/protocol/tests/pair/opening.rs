@@ -348,7 +348,8 @@ fn a_session_that_everybody_may_have_forgotten_is_stamped_after_asking_all() {
     forget(&mut net, 1, 3);
     net.mend(0, 1);
     net.run_until("b has it", |net| net.session(1, key(1)).is_some());
+    net.run_until("a hears b", |net| net.node(0).lags().all(|lag| lag.reachable));
     let commit = net.edits(0, key(1), vec![set("register", "x")]);
     let version = net.commit(0, commit).version;
-    assert!(version.get(net.inc(0)).is_some(), "{version:?}");
+    assert!(version.get(net.inc(1)).is_some(), "a asked b, which asked all: {version:?}");
 }

@@ -182,6 +182,78 @@ fn a_started_node_is_synced_after_everybody_who_answers() {
     net.run_until("c is synced", |net| net.node(2).is_synced());
 }
 
+/// Tests rules S1 and P3: a list that is lost several times does not hold up a node that starts,
+/// for it is asked for again while sessions of others arrive.
+#[test]
+fn what_is_lost_is_asked_for_again_while_other_things_arrive() {
+    let mut net = Net::synced_with(2, |options| options.repair_bytes_per_second = 400_000);
+    for number in 0..200 {
+        let creation = net.creation(0, key(number), vec![large(number)]);
+        net.commit(0, creation);
+    }
+    net.run_until_calm();
+    net.crash(1);
+    net.run_ms(3_000);
+    net.start(1);
+    let started = net.now;
+    let (a, mut losses) = (net.inc(0), 3);
+    net.lose(move |e| match e.message {
+        Message::List { slot, .. } if e.from == a && slot == key(100).slot() && losses > 0 => {
+            losses -= 1;
+            true
+        }
+        _ => false,
+    });
+    net.run_until("b is synced", |net| net.node(1).is_synced());
+    let took = net.now.since(started);
+    assert!((3_500..4_500).contains(&took), "2 MB at 400 kB/s, one second saved: {took} ms");
+}
+
+/// Tests rule S1: a member that answers but takes part in no comparison is not passed over, for it
+/// may hold what was acknowledged and nobody else has.
+#[test]
+fn a_started_node_waits_for_a_member_that_answers_no_comparison_and_serves_meanwhile() {
+    let mut net = Net::synced(3);
+    net.create_everywhere(0, key(1));
+    let (a, b, c) = (net.inc(0), net.inc(1), net.inc(2));
+    net.lose(move |e| e.from == c && e.to == a);
+    let commit = net.edits(2, key(1), vec![set("register", "acknowledged by b")]);
+    let acked = net.commit(2, protocol::Commit { level: protocol::Ack::One, ..commit });
+    assert_eq!(acked.report.got, 1);
+    net.lose(move |e| e.from == b && is_repair(e));
+    net.crash(2);
+    net.run_ms(10);
+    net.start(2);
+    for _ in 0..6 {
+        net.run_ms(10_000);
+        assert_eq!((net.node(2).is_synced(), net.node(2).sync_pending()), (false, 1));
+        let opened = net.open(2, key(1), Some(acked.version.clone()));
+        assert!(matches!(opened, protocol::Opened::Session { .. }), "{opened:?}");
+        net.write(2, key(1), "written through a or b");
+    }
+    assert!(net.session(0, key(1)).is_some_and(|session| session.version != acked.version));
+    net.lose_nothing();
+    net.run_until("c is synced", |net| net.node(2).is_synced());
+    assert!(net.version(2, key(1)).covers_all(&acked.version));
+}
+
+/// Tests rule S1: whoever stops a member that answers no comparison lets the others go on.
+#[test]
+fn a_member_that_answers_no_comparison_is_passed_over_when_it_is_stopped() {
+    let mut net = Net::synced(3);
+    let b = net.inc(1);
+    net.lose(move |e| e.from == b && is_repair(e));
+    net.crash(2);
+    net.run_ms(10);
+    net.start(2);
+    net.run_ms(20_000);
+    assert!(!net.node(2).is_synced());
+    net.crash(1);
+    let stopped = net.now;
+    net.run_until("c is synced", |net| net.node(2).is_synced());
+    assert!(net.now.since(stopped) <= SUSPECT_MS + 100);
+}
+
 /// Tests rule S1: who is silent is passed over, after as long as suspicion takes.
 #[test]
 fn a_started_node_does_not_wait_for_who_is_silent() {
