@@ -9,11 +9,17 @@ use crate::world::{Violation, World};
 /// Within which every host is a member again and one layout is in force, in microseconds.
 const FINAL_US: u64 = 14_000_000;
 
+/// How much longer that may take where a host is slow, or repair is short of bytes or of memory: a
+/// node that goes, and comes back, waits for several comparisons, one after the other.
+const FINAL_SLOW_US: u64 = 10_000_000;
+
 impl World {
     /// The calm under load: hosts become members again, within a bound of time, and serve.
     pub(crate) fn check_calm(&mut self) -> Result<(), Violation> {
         if self.scenario.is_agreed() {
-            let until = self.calm_since_us + FINAL_US;
+            let slow = [FaultKind::Slow, FaultKind::SmallBudget, FaultKind::SmallOutbox];
+            let slow = slow.iter().any(|kind| self.kinds.contains(kind));
+            let until = self.calm_since_us + FINAL_US + if slow { FINAL_SLOW_US } else { 0 };
             while let Some(detail) = self.unfinished() {
                 if self.now_us >= until {
                     return Err(self.violation("L-FINAL", detail));
@@ -23,7 +29,8 @@ impl World {
             self.report.settled_ms = (self.now_us - self.calm_since_us) / 1_000;
         }
         let load_us = if self.scenario.is_agreed() { 20_000_000 } else { 15_000_000 };
-        self.run_until(self.calm_since_us.max(self.scenario.storm_ms * 1_000) + load_us)
+        let until = self.scenario.storm_ms * 1_000 + load_us;
+        self.run_until(until.max(self.now_us + 4_000_000))
     }
 
     /// L-GOODPUT: ten seconds after the faults, requests are served as if there had been none.
