@@ -1,6 +1,7 @@
 //! What must hold: for every answer, every batch and every second of a run.
 
 mod calm;
+mod views;
 
 use protocol::limits::{FORWARDS_MAX, LOADS_MAX, WAITERS_MAX};
 use protocol::{Envelope, Message, Opened, Outcome, Refusal};
@@ -23,6 +24,9 @@ impl World {
         for host in 0..self.hosts.len() {
             let later = self.hosts[host].now(self.now_us).plus(1_500);
             let starts = self.hosts[host].starts;
+            if !self.counts(host, key) {
+                continue;
+            }
             let Some(copy) = self.living(host, key) else { continue };
             if copy.version.covers_all(version) && !copy.is_idle(later) {
                 holders.push((host, starts, copy.purge_after()));
@@ -122,6 +126,10 @@ impl World {
         request: &Request,
         rule: &'static str,
     ) -> Result<(), Violation> {
+        // Who was removed and has not heard of it speaks of another cluster.
+        if !self.is_present(host) {
+            return Ok(());
+        }
         for &(holder, start, expires) in &request.holders {
             // By the clock that is furthest ahead, since some are wrong.
             let now_us = self.now_us;
@@ -129,6 +137,7 @@ impl World {
             let later = latest.unwrap_or_default().plus(1_500);
             let holds = self.hosts[holder].starts == start
                 && later.plus(1_000) < expires
+                && self.counts(holder, key)
                 && self.living(holder, key).is_some();
             if holds {
                 let detail = format!(
@@ -175,7 +184,8 @@ impl World {
                     let detail = format!("request {id} was acknowledged by {got} of {asked}");
                     return Err(self.violation("L-SERVE", detail));
                 }
-                if request.crashes == self.oracle.crashes {
+                let moved = request.given_up != self.oracle.given_up;
+                if request.crashes == self.oracle.crashes && !moved {
                     let end = ends && acked.version.is_empty();
                     let since = if end { 0 } else { request.began_us };
                     self.check_ack(key, &acked.version, since, got)?;
@@ -239,8 +249,9 @@ impl World {
             Some(State::Alive(copy)) => !version.is_empty() && copy.version.covers_all(version),
             None => false,
         };
-        let holders = (0..self.hosts.len()).filter(has).count();
+        let holders = (0..self.hosts.len()).filter(|h| self.is_present(*h)).filter(has).count();
         let crashed = (got + 1).saturating_sub(holders);
+        let got = got.min(crashed + self.spare_copies(key));
         let record = self.oracle.records.entry(key).or_default();
         if version.is_empty() {
             record.end_acked = Some((got, crashed));
@@ -286,6 +297,7 @@ impl World {
     pub(crate) fn inspect(&mut self) -> Result<(), Violation> {
         self.check_bounds()?;
         self.check_outboxes()?;
+        self.check_budget()?;
         self.check_sample()
     }
 
@@ -320,11 +332,17 @@ impl World {
             let (node, inc) = (&process.node, process.inc);
             for (b, other) in self.hosts.iter().enumerate().filter(|(b, _)| *b != a) {
                 let Some(peer) = &other.process else { continue };
-                if !node.view().contains(peer.inc) {
+                if !node.view().contains(peer.inc) || !peer.node.view().contains(inc) {
                     continue;
                 }
                 for (key, state) in node.store().iter() {
                     let State::Alive(session) = state else { continue };
+                    // What it does not own it need not have; and it compares itself with this
+                    // host before it speaks for what it has become an owner of.
+                    let agreed = self.scenario.is_agreed();
+                    if agreed && !(self.is_owner_by(a, key, peer.inc) && peer.node.speaks_for(key)) {
+                        continue;
+                    }
                     let Some(hlc) = session.version.get(inc) else { continue };
                     let own = Stamp { hlc, inc };
                     if session.core.created == own {

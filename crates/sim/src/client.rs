@@ -15,6 +15,9 @@ const DEADLINE_MS: u64 = 5_000;
 /// How long a browser waits, in microseconds.
 const PATIENCE_US: u64 = 16_000_000;
 
+/// How long a host that hands over goes on taking requests, in microseconds.
+const DRAIN_GRACE_US: u64 = 1_000_000;
+
 /// The counter that nobody resets, so that every addition must be found in it.
 pub(crate) const COUNTER: &str = "n";
 
@@ -68,6 +71,8 @@ pub(crate) struct Request {
     pub(crate) holders: Vec<(usize, u64, Time)>,
     /// Crashes before it began.
     pub(crate) crashes: u64,
+    /// Slots given up before it began.
+    pub(crate) given_up: u64,
     /// The browser no longer waits.
     pub(crate) abandoned: bool,
 }
@@ -81,10 +86,7 @@ impl World {
         }
         let burst = if self.rng.u8(0..10) == 0 { self.rng.usize(2..5) } else { 1 };
         for _ in 0..burst {
-            let host = self.rng.usize(0..self.hosts.len());
-            if self.hosts[host].process.is_none() {
-                continue;
-            }
+            let Some(host) = self.draw_host() else { continue };
             let purpose = self.draw_purpose(browser);
             // Few clients can only be busy if they do not wait.
             let local = if self.kinds.contains(&FaultKind::Hot) { 7 } else { 1 };
@@ -107,8 +109,10 @@ impl World {
                 began_us: self.now_us,
                 holders: Vec::new(),
                 crashes: self.oracle.crashes,
+                given_up: self.oracle.given_up,
                 abandoned: false,
             };
+            self.begun_after += u64::from(self.is_after_faults(&request));
             let id = self.next_request;
             self.next_request += 1;
             self.requests.insert(id, request);
@@ -118,6 +122,18 @@ impl World {
             self.schedule_arrival(in_us, host, Arrival::Begin(id));
             self.schedule_give_up(PATIENCE_US, id);
         }
+    }
+
+    /// A host that takes requests, as a balancer finds it: another if there is no process, or one
+    /// that knows that it is on its way out.
+    fn draw_host(&mut self) -> Option<usize> {
+        let first = self.rng.usize(0..self.hosts.len());
+        let tries = if self.scenario.is_agreed() { self.hosts.len() } else { 1 };
+        let grace = self.now_us.saturating_sub(DRAIN_GRACE_US);
+        (0..tries).map(|next| (first + next) % self.hosts.len()).find(|host| {
+            let process = self.hosts[*host].process.as_ref();
+            process.is_some_and(|process| process.draining.is_none_or(|since| since > grace))
+        })
     }
 
     fn draw_purpose(&mut self, browser: usize) -> Purpose {
@@ -167,10 +183,11 @@ impl World {
             return;
         };
         let holders = self.holders_of(key, &token.version);
-        let crashes = self.oracle.crashes;
+        let (crashes, given_up) = (self.oracle.crashes, self.oracle.given_up);
         if let Some(request) = self.requests.get_mut(&id) {
             request.holders = holders;
             request.crashes = crashes;
+            request.given_up = given_up;
         }
         let token = (self.rng.u8(0..50) > 0).then_some(token);
         if token.is_none() {
@@ -203,7 +220,10 @@ impl World {
                 }
                 self.done(id);
             }
-            Opened::Unavailable => self.done(id),
+            Opened::Unavailable => {
+                self.note_refused(id);
+                self.done(id);
+            }
         }
         Ok(())
     }
@@ -260,9 +280,7 @@ impl World {
     fn login(&mut self, host: usize, id: u64, request: &Request) {
         let now = self.hosts[host].now(self.now_us);
         let (absolute_ms, idle_ms) = self.draw_lives();
-        let mut bytes: [u8; SessionKey::BYTES] = std::array::from_fn(|_| self.rng.u8(..));
-        bytes[0] &= 0x0f;
-        let key = SessionKey(bytes);
+        let key = self.draw_key(host);
         let edits = request.opened.as_deref().map(copy_edits).unwrap_or_default();
         let signed_in = self.rng.u8(0..3) > 0;
         let user = User::new(format!("u{}", request.browser)).ok().filter(|_| signed_in);
@@ -283,6 +301,23 @@ impl World {
         }
         let Some(process) = &mut self.hosts[host].process else { return self.done(id) };
         process.node.commit(Ticket(id), commit, now.plus(DEADLINE_MS), now);
+    }
+
+    /// A fresh key of this shard; most hosts draw until they may stamp it themselves.
+    fn draw_key(&mut self, host: usize) -> SessionKey {
+        let slots = session::Slot::COUNT / self.settings.shards;
+        let mask = u8::try_from(slots / 16 - 1).unwrap_or(u8::MAX);
+        let tries = if self.scenario.is_agreed() && self.rng.u8(0..5) > 0 { 20 } else { 1 };
+        let mut key = SessionKey([0; SessionKey::BYTES]);
+        for _ in 0..tries {
+            let mut bytes: [u8; SessionKey::BYTES] = std::array::from_fn(|_| self.rng.u8(..));
+            bytes[0] &= mask;
+            key = SessionKey(bytes);
+            if self.hosts[host].process.as_ref().is_some_and(|p| p.node.speaks_for(key)) {
+                break;
+            }
+        }
+        key
     }
 
     fn draw_lives(&mut self) -> (u64, u64) {
@@ -335,12 +370,20 @@ impl World {
             (
                 Stage::Ending,
                 Outcome::Refused(_) | Outcome::Full | Outcome::Unavailable | Outcome::Unknown,
-            ) => self.undo(host, id),
-            (Stage::Undoing, _)
-            | (Stage::Creating, Outcome::Gone)
-            | (_, Outcome::Refused(_) | Outcome::Full | Outcome::Unavailable | Outcome::Unknown) => {
+            ) => {
+                self.note_refused(id);
+                self.undo(host, id);
+            }
+            (
+                Stage::Usual | Stage::Creating,
+                Outcome::Unavailable | Outcome::Unknown | Outcome::Full,
+            ) => {
+                self.note_refused(id);
                 self.done(id);
             }
+            (Stage::Undoing, _)
+            | (Stage::Creating, Outcome::Gone)
+            | (Stage::Usual | Stage::Creating, Outcome::Refused(_)) => self.done(id),
         }
         Ok(())
     }
@@ -420,9 +463,15 @@ impl World {
         }
     }
 
+    /// How long after the last fault every request has to be served, in microseconds: where views
+    /// are agreed, hosts have to become members first.
+    pub(crate) fn settle_us(&self) -> u64 {
+        if self.scenario.is_agreed() { 14_000_000 } else { 8_000_000 }
+    }
+
     /// True while every request must be answered.
     pub(crate) fn must_serve(&self) -> bool {
-        self.phase == Phase::Calm && self.now_us > self.calm_since_us + 8_000_000
+        self.phase == Phase::Calm && self.now_us > self.calm_since_us + self.settle_us()
     }
 }
 

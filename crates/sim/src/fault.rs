@@ -1,6 +1,7 @@
-//! What goes wrong, and when: drawn from the seed before the run.
+//! What can go wrong: the kinds of faults, of which each seed draws some.
 
-use fastrand::Rng;
+pub(crate) mod strikes;
+pub(crate) mod schedule;
 
 /// A kind of fault. Each seed draws a subset (swarm testing: Groce et al., ISSTA 2012), because
 /// faults that are always all present hide each other.
@@ -38,11 +39,45 @@ pub enum FaultKind {
     Hot,
     /// Sessions live and idle for seconds only.
     ShortLives,
+    /// Half of the nodes, or as near as can be, are cut off from the others.
+    EvenSplit,
+    /// One node is cut off from all others.
+    Isolated,
+    /// Two nodes are cut off from each other, and both reach everybody else.
+    Partial,
+    /// Two halves that only one node reaches both of.
+    Bridge,
+    /// Every node reaches a majority, and no two the same.
+    Ring,
+    /// A node that has never run starts in the middle.
+    Join,
+    /// A node is told to hand over and go, and comes back later.
+    Drain,
+    /// A process dies and starts again and again.
+    Flap,
+    /// The number of copies changes.
+    Resize,
+    /// All processes die, and all start anew.
+    TotalLoss,
+    /// Views are late, in any order, and many never arrive.
+    LateViews,
+    /// For a while nothing can be decided.
+    NoLeader,
+    /// Proposals are lost, late, or arrive twice.
+    LostDecisions,
+    /// A process that runs is removed.
+    WrongRemoval,
+    /// Most nodes are gone for good, as it seems; a survivor begins anew.
+    Recover,
+    /// Nodes stand in two or three zones.
+    Zones,
+    /// Answers to repair requests may spend little.
+    SmallBudget,
 }
 
 impl FaultKind {
-    /// All kinds.
-    pub const ALL: [Self; 16] = [
+    /// Those that can happen while the view is fixed.
+    pub const FIXED: [Self; 16] = [
         Self::Loss,
         Self::Duplicate,
         Self::Reorder,
@@ -59,6 +94,43 @@ impl FaultKind {
         Self::SmallMemory,
         Self::Hot,
         Self::ShortLives,
+    ];
+
+    /// All kinds; those beyond [`Self::FIXED`] need views that are agreed.
+    pub const ALL: [Self; 33] = [
+        Self::Loss,
+        Self::Duplicate,
+        Self::Reorder,
+        Self::Delay,
+        Self::OneWay,
+        Self::Partition,
+        Self::Pause,
+        Self::Crash,
+        Self::Slow,
+        Self::Skew,
+        Self::WrongClock,
+        Self::Drift,
+        Self::SmallOutbox,
+        Self::SmallMemory,
+        Self::Hot,
+        Self::ShortLives,
+        Self::EvenSplit,
+        Self::Isolated,
+        Self::Partial,
+        Self::Bridge,
+        Self::Ring,
+        Self::Join,
+        Self::Drain,
+        Self::Flap,
+        Self::Resize,
+        Self::TotalLoss,
+        Self::LateViews,
+        Self::NoLeader,
+        Self::LostDecisions,
+        Self::WrongRemoval,
+        Self::Recover,
+        Self::Zones,
+        Self::SmallBudget,
     ];
 
     /// Its name on the command line.
@@ -81,6 +153,23 @@ impl FaultKind {
             Self::SmallMemory => "small-memory",
             Self::Hot => "hot",
             Self::ShortLives => "short-lives",
+            Self::EvenSplit => "even-split",
+            Self::Isolated => "isolated",
+            Self::Partial => "partial",
+            Self::Bridge => "bridge",
+            Self::Ring => "ring",
+            Self::Join => "join",
+            Self::Drain => "drain",
+            Self::Flap => "flap",
+            Self::Resize => "resize",
+            Self::TotalLoss => "total-loss",
+            Self::LateViews => "late-views",
+            Self::NoLeader => "no-leader",
+            Self::LostDecisions => "lost-decisions",
+            Self::WrongRemoval => "wrong-removal",
+            Self::Recover => "recover",
+            Self::Zones => "zones",
+            Self::SmallBudget => "small-budget",
         }
     }
 
@@ -89,82 +178,4 @@ impl FaultKind {
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
-}
-
-/// Something that happens to hosts at a moment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Strike {
-    /// Cuts these directions.
-    Cut(Vec<(usize, usize)>),
-    /// Opens them again.
-    Heal(Vec<(usize, usize)>),
-    /// The host stands still.
-    Pause(usize),
-    /// It goes on.
-    Resume(usize),
-    /// Its process dies; with `true` its peers notice at once.
-    Crash(usize, bool),
-    /// A new process starts on it.
-    Start(usize),
-}
-
-/// Draws when what strikes, in milliseconds from the start.
-pub(crate) fn schedule(
-    rng: &mut Rng,
-    kinds: &[FaultKind],
-    nodes: usize,
-    storm_ms: u64,
-) -> Vec<(u64, Strike)> {
-    let striking: Vec<FaultKind> = kinds
-        .iter()
-        .copied()
-        .filter(|kind| {
-            use FaultKind::{Crash, OneWay, Partition, Pause};
-            matches!(kind, OneWay | Partition | Pause | Crash)
-        })
-        .collect();
-    let mut strikes = Vec::new();
-    if striking.is_empty() || nodes < 2 {
-        return strikes;
-    }
-    let mut at = rng.u64(1_000..8_000);
-    while at + 1_000 < storm_ms {
-        let length = length_ms(rng).min(storm_ms - at);
-        let kind = striking[rng.usize(0..striking.len())];
-        let (begin, end) = strike(rng, kind, nodes);
-        strikes.push((at, begin));
-        strikes.push((at + length, end));
-        at += if rng.u8(0..4) == 0 { rng.u64(1..length.max(2)) } else { length }
-            + rng.u64(500..12_000);
-    }
-    strikes.sort_by_key(|(at, _)| *at);
-    strikes
-}
-
-/// Short, medium or long: a moment, some heartbeats, some repair intervals.
-fn length_ms(rng: &mut Rng) -> u64 {
-    match rng.u8(0..4) {
-        0 => rng.u64(20..500),
-        1 | 2 => rng.u64(500..6_000),
-        _ => rng.u64(6_000..40_000),
-    }
-}
-
-fn strike(rng: &mut Rng, kind: FaultKind, nodes: usize) -> (Strike, Strike) {
-    let host = rng.usize(0..nodes);
-    if kind == FaultKind::Crash {
-        return (Strike::Crash(host, rng.bool()), Strike::Start(host));
-    }
-    if kind == FaultKind::Pause {
-        return (Strike::Pause(host), Strike::Resume(host));
-    }
-    let cut: Vec<(usize, usize)> = if kind == FaultKind::OneWay {
-        vec![(host, (host + rng.usize(1..nodes)) % nodes)]
-    } else {
-        let side = rng.usize(1..nodes);
-        let inside = |h: usize| (h + nodes - host) % nodes < side;
-        let ways = (0..nodes).flat_map(|a| (0..nodes).map(move |b| (a, b)));
-        ways.filter(|(a, b)| inside(*a) != inside(*b)).collect()
-    };
-    (Strike::Cut(cut.clone()), Strike::Heal(cut))
 }

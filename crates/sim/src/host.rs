@@ -1,6 +1,8 @@
 //! A machine of the cluster: its clock, and the process that runs on it.
 
-use protocol::{Copies, Liveness, MemberName, Node, Options, Rules, View};
+use std::collections::BTreeSet;
+
+use protocol::{Copies, Liveness, MemberName, Node, Options, Rules, View, Zone};
 use session::{Inc, LIMITS_DEFAULT, Time};
 
 /// When the simulated world begins, in milliseconds since the epoch.
@@ -11,14 +13,28 @@ pub(crate) struct Process {
     pub(crate) inc: Inc,
     pub(crate) node: Node,
     pub(crate) liveness: Liveness,
+    /// The fixed view, with the processes that it has met.
     pub(crate) view: View,
+    /// Epochs of layouts in which it is synced, to be told to the log.
+    pub(crate) synced: BTreeSet<u64>,
+    /// True once the log has removed it, whether it knows or not.
+    pub(crate) removed: bool,
+    /// Since when it hands over, in microseconds.
+    pub(crate) draining: Option<u64>,
+    /// Bytes that it had answered to repair requests, at the last look.
+    pub(crate) repair_bytes: u64,
 }
 
 /// A machine: what stays.
 pub(crate) struct Host {
     pub(crate) index: u16,
     pub(crate) name: MemberName,
+    pub(crate) zone: Zone,
     pub(crate) process: Option<Process>,
+    /// The number of a process that has started and is not a member yet.
+    pub(crate) joining: Option<u64>,
+    /// True while the others have given it up: no decision and no view reaches it.
+    pub(crate) exiled: bool,
     pub(crate) paused: bool,
     /// Until when everything that arrives waits; used while paused.
     skew_ms: i64,
@@ -31,7 +47,9 @@ pub(crate) struct Host {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
     pub(crate) nodes: usize,
+    pub(crate) shards: u16,
     pub(crate) outbox_sessions_max: usize,
+    pub(crate) repair_bytes_per_second: u64,
     pub(crate) bytes_max: usize,
     pub(crate) rules: Rules,
 }
@@ -41,7 +59,10 @@ impl Host {
         Self {
             index,
             name: name(index),
+            zone: Zone::default(),
             process: None,
+            joining: None,
+            exiled: false,
             paused: false,
             skew_ms,
             drift_ppm,
@@ -66,7 +87,7 @@ impl Host {
         self.drift_ppm = 0;
     }
 
-    /// Starts a process, which knows nobody.
+    /// Starts a process under the fixed view, which knows nobody.
     pub(crate) fn start(&mut self, settings: &Settings, seed: u64, us: u64) -> Inc {
         let now = self.now(us);
         self.starts += 1;
@@ -75,16 +96,28 @@ impl Host {
         let names = (0..settings.nodes).map(|i| name(u16::try_from(i).unwrap_or(u16::MAX)));
         let mut view = View::fixed(names, Copies::All);
         view.started(&self.name, inc);
+        self.run(inc, view, settings, seed, now);
+        inc
+    }
+
+    /// Its process has been taken in as `inc` by that view.
+    pub(crate) fn join(&mut self, inc: Inc, view: View, settings: &Settings, seed: u64, us: u64) {
+        let now = self.now(us);
+        self.joining = None;
+        self.run(inc, view, settings, seed, now);
+    }
+
+    fn run(&mut self, inc: Inc, view: View, settings: &Settings, seed: u64, now: Time) {
         let options = Options {
             inc,
             name: self.name.clone(),
             shard: 0,
-            shards: 16,
+            shards: settings.shards,
             digest_seed: 7,
             noise_seed: seed ^ inc.0,
             outbox_sessions_max: settings.outbox_sessions_max,
             repair_interval_ms: protocol::limits::REPAIR_INTERVAL_MS,
-            repair_bytes_per_second: protocol::limits::REPAIR_BYTES_PER_SECOND / 16,
+            repair_bytes_per_second: settings.repair_bytes_per_second,
             ack_timeout_ms: 1_000,
             bytes_max: settings.bytes_max,
             limits: LIMITS_DEFAULT,
@@ -92,9 +125,22 @@ impl Host {
         };
         let mut node = Node::new(options, view.clone(), now);
         node.store_mut().keep_journal();
-        self.process = Some(Process { inc, node, liveness: Liveness::new(inc), view });
+        self.process = Some(Process {
+            inc,
+            node,
+            liveness: Liveness::new(inc),
+            view,
+            synced: BTreeSet::new(),
+            removed: false,
+            draining: None,
+            repair_bytes: 0,
+        });
         self.paused = false;
-        inc
+    }
+
+    /// Its process, if it runs as `inc`.
+    pub(crate) fn process_of(&self, inc: Inc) -> Option<&Process> {
+        self.process.as_ref().filter(|process| process.inc == inc)
     }
 }
 

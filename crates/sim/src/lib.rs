@@ -11,6 +11,7 @@
 //! client  browsers with cookies and tokens, going to any host
 //! oracle  every write ever stamped, and who had it when
 //! check   what must hold, after every step, every second, at the end
+//! coverage what a run has met on its way
 //! ```
 //!
 //! The simulator drives the code that the runtime drives; it knows no clock and no randomness but
@@ -18,6 +19,7 @@
 
 mod check;
 mod client;
+mod coverage;
 mod fault;
 mod host;
 mod network;
@@ -26,8 +28,9 @@ mod scenario;
 pub mod story;
 mod world;
 
+pub use coverage::{Coverage, Point};
 pub use fault::FaultKind;
-pub use scenario::Scenario;
+pub use scenario::{Scenario, Views};
 pub use world::{Report, Violation, World};
 
 /// Runs one seed to its end.

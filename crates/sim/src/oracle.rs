@@ -1,6 +1,8 @@
 //! What really happened: every write ever stamped, every session ever ended, every acknowledgement
 //! ever given. It looks into all hosts at once, which no host can.
 
+mod crashes;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hasher as _};
 
@@ -19,6 +21,8 @@ pub(crate) struct Logged {
     pub(crate) delta: Delta,
     /// By how much it changed the counter that nobody resets.
     pub(crate) added: i64,
+    /// Crashes, and removals, before it was stamped.
+    pub(crate) crashes: u64,
 }
 
 /// A write that clients were told is held by others.
@@ -40,6 +44,8 @@ pub(crate) struct Record {
     pub(crate) acked: Vec<AckedWrite>,
     /// Of an acknowledged end: copies beside the first, and processes that held it and died.
     pub(crate) end_acked: Option<(usize, usize)>,
+    /// By which stamp each value was written here.
+    written: BTreeMap<Value, Stamp>,
     /// Processes that have held its tombstone, and since when, in microseconds.
     pub(crate) ended_at: BTreeMap<Inc, u64>,
     /// Values that some request tried to write.
@@ -50,6 +56,24 @@ pub(crate) struct Record {
     pub(crate) attempted_additions: i64,
     /// True once a write that was acknowledged is lost by more crashes than it survives.
     pub(crate) lost: bool,
+}
+
+impl Record {
+    /// Notes the values that this stamp wrote; if one was written before, by which stamp.
+    fn written_before(&mut self, delta: &Delta, stamp: Stamp) -> Option<Stamp> {
+        let Body::Change(change) = &delta.body else { return None };
+        for (_, attribute) in &change.attributes {
+            if let (Some(since), Content::Register(value)) = (attribute.since, &attribute.content)
+                && since == stamp
+            {
+                let first = *self.written.entry(value.clone()).or_insert(stamp);
+                if first != stamp {
+                    return Some(first);
+                }
+            }
+        }
+        None
+    }
 }
 
 /// What a host held when it was last looked at.
@@ -72,6 +96,10 @@ pub(crate) struct Oracle {
     forgotten: BTreeSet<(Inc, SessionKey)>,
     pub(crate) serial: u64,
     pub(crate) crashes: u64,
+    /// How often a copy went away: given up because others own its slot, or with its process.
+    pub(crate) given_up: u64,
+    /// Every number that a process has run under.
+    pub(crate) incs: BTreeSet<Inc>,
     /// Messages other than the beginning of a comparison since the last look.
     pub(crate) loud: u64,
     pub(crate) last_loud: String,
@@ -88,6 +116,8 @@ impl Oracle {
             forgotten: BTreeSet::new(),
             serial: 0,
             crashes: 0,
+            given_up: 0,
+            incs: BTreeSet::new(),
             loud: 0,
             last_loud: String::new(),
             listening: false,
@@ -193,6 +223,9 @@ impl World {
         let state = process.node.store().get(key).cloned();
         let before = self.oracle.seen[host].get(&key).cloned();
         match state {
+            None if !process.node.owns(key) => {
+                self.observe_given_up(host, inc, key, before.as_ref())
+            }
             None => self.observe_purge(host, key, before.as_ref(), now),
             Some(State::Ended(tombstone)) => {
                 let now_us = self.now_us;
@@ -308,6 +341,10 @@ impl World {
             // Another host executed the creation with edits of its own; it is in the log.
             return Ok(());
         }
+        // A creation bears the stamp of whoever drew the id, and may be executed by another.
+        if !created {
+            self.check_owner(host, key)?;
+        }
         // One stamp marks one write, of one session.
         if *self.oracle.stamps.entry((inc, hlc)).or_insert(key) != key {
             let detail = format!("{inc:?} stamped {hlc:?} twice");
@@ -321,10 +358,15 @@ impl World {
         }
         let lo = before.map(|seen| seen.version.clone()).unwrap_or_default();
         let delta = session.extract(key, &lo);
+        let (crashes, stamp) = (self.oracle.crashes, Stamp { hlc, inc });
         let record = self.oracle.records.entry(key).or_default();
+        if let Some(first) = record.written_before(&delta, stamp) {
+            let detail = format!("{key:?}: what {first:?} wrote, {stamp:?} writes again");
+            return Err(self.violation("F1", detail));
+        }
         let previous = record.log.iter().filter(|w| w.stamp.inc == inc).map(|w| w.added).sum();
         let added = added_by(Some(session), inc).saturating_sub(previous);
-        record.log.push(Logged { stamp: Stamp { hlc, inc }, delta, added });
+        record.log.push(Logged { stamp, delta, added, crashes });
         Ok(())
     }
 
@@ -379,65 +421,6 @@ impl World {
                     return Err(self.violation("A3", detail));
                 }
             }
-        }
-        Ok(())
-    }
-
-    /// A process is about to die: what only it held is lost, within what was promised (I-DUR).
-    pub(crate) fn oracle_crash(&mut self, host: usize) -> Result<(), Violation> {
-        self.oracle.crashes += 1;
-        let keys: Vec<SessionKey> = self.oracle.records.keys().copied().collect();
-        for key in keys {
-            self.crash_of_holder(host, key)?;
-        }
-        Ok(())
-    }
-
-    fn crash_of_holder(&mut self, host: usize, key: SessionKey) -> Result<(), Violation> {
-        let true_now = Time(crate::host::BEGIN_MS + self.now_us / 1_000);
-        let holds = |h: usize, version: &Version| {
-            self.oracle.seen[h]
-                .get(&key)
-                .is_some_and(|seen| seen.ended.is_some() || seen.version.covers_all(version))
-                && self.hosts[h].process.is_some()
-        };
-        // Nobody acknowledges a touch, so a short idle time may be over for all but one.
-        let core = self.oracle.records.get(&key).and_then(|record| record.core.as_ref());
-        let over = core
-            .is_none_or(|core| core.idle_ms < 60_000 || true_now.plus(5_000) > core.hard_deadline);
-        let Some(record) = self.oracle.records.get(&key) else { return Ok(()) };
-        let mut crashed = Vec::new();
-        let mut lost = Vec::new();
-        for (index, write) in record.acked.iter().enumerate() {
-            if !holds(host, &write.version) {
-                continue;
-            }
-            crashed.push(index);
-            let left = (0..self.hosts.len()).any(|h| h != host && holds(h, &write.version));
-            if !left && !over {
-                if write.crashed < write.got {
-                    let detail = format!(
-                        "{key:?}: {:?} was acknowledged by {} others and is lost by {} crashes",
-                        write.version,
-                        write.got,
-                        write.crashed + 1
-                    );
-                    return Err(self.violation("I-DUR", detail));
-                }
-                lost.push(index);
-            }
-        }
-        let ended_here = self.oracle.seen[host].get(&key).is_some_and(|s| s.ended.is_some());
-        let Some(record) = self.oracle.records.get_mut(&key) else { return Ok(()) };
-        for index in crashed {
-            record.acked[index].crashed += 1;
-        }
-        for index in lost.into_iter().rev() {
-            record.acked.remove(index);
-            record.lost = true;
-        }
-        if let (Some((_, crashed)), true) = (&mut record.end_acked, ended_here) {
-            *crashed += 1;
         }
         Ok(())
     }

@@ -1,23 +1,31 @@
 //! The queue of what happens next, and the hosts that it happens to.
 
+mod arrive;
+pub(crate) mod detector;
 mod links;
+pub(crate) mod log;
+mod members;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::fmt;
+use std::rc::Rc;
 
 use fastrand::Rng;
-use protocol::limits::{OUTBOX_SESSIONS_MAX, TICK_MS};
-use protocol::wire::Frame;
-use protocol::{Envelope, Event, Heartbeat, Lane, LivenessEvent, Ticket, Transmit};
-use session::{Inc, SessionKey};
+use protocol::limits::{OUTBOX_SESSIONS_MAX, REPAIR_BYTES_PER_SECOND};
+use protocol::{Copies, Decision, Envelope, Heartbeat, Zone};
+use session::{Inc, SessionKey, Slot};
 
 use crate::client::{Browser, Request};
-use crate::fault::{FaultKind, Strike, schedule};
+use crate::coverage::Coverage;
+use crate::fault::strikes::Strike;
+use crate::fault::{FaultKind, schedule, strikes};
 use crate::host::{Host, Settings};
 use crate::network::Network;
 use crate::oracle::Oracle;
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, Views};
+use detector::Detector;
+use log::{Agreed, ViewLog};
 
 /// A promise that did not hold.
 #[derive(Clone, Debug)]
@@ -51,6 +59,14 @@ pub struct Report {
     pub delta_bytes: u64,
     /// Milliseconds of calm until all copies were equal.
     pub converged_ms: u64,
+    /// Milliseconds of calm until one layout was in force and every host a member.
+    pub settled_ms: u64,
+    /// Requests that could not be served.
+    pub refused: u64,
+    /// Writes that were acknowledged, and lost by more crashes than they were to survive.
+    pub lost: u64,
+    /// What the run has met.
+    pub coverage: Coverage,
     /// The trace, if the scenario asked for one.
     pub trace: Vec<String>,
 }
@@ -65,6 +81,8 @@ pub(crate) enum Arrival {
     /// Its handler has finished.
     Finish(u64),
     Tick,
+    /// A view of the log.
+    View(Rc<Agreed>),
 }
 
 #[derive(Clone, Debug)]
@@ -81,6 +99,16 @@ enum Happening {
     GiveUp(u64),
     /// The checkers that look at everything have their turn.
     Inspect,
+    /// A proposal reaches the log.
+    Propose(Decision),
+    /// A host asks for the view.
+    Poll(usize),
+    /// The detector of failures looks.
+    Detect,
+    /// A host starts again, whatever strikes.
+    Start(usize),
+    /// The survivors of these begin anew.
+    Recover(Vec<usize>),
 }
 
 /// A cluster, its clients, and what is known of both.
@@ -88,8 +116,10 @@ pub struct World {
     pub(crate) rng: Rng,
     pub(crate) now_us: u64,
     sequence: u64,
-    queue: BinaryHeap<Reverse<(u64, u64)>>,
-    happenings: BTreeMap<u64, Happening>,
+    /// When what happens next, in the order in which it was scheduled: a place in `happenings`.
+    queue: BinaryHeap<Reverse<(u64, u64, usize)>>,
+    happenings: Vec<Option<Happening>>,
+    vacant: Vec<usize>,
     pub(crate) hosts: Vec<Host>,
     waiting: Vec<VecDeque<Arrival>>,
     connected: Vec<bool>,
@@ -107,6 +137,14 @@ pub struct World {
     /// When the last fault ended, in microseconds.
     pub(crate) calm_since_us: u64,
     encode_messages: bool,
+    pub(crate) log: ViewLog,
+    detector: Detector,
+    pub(crate) coverage: Coverage,
+    /// Requests that began after the faults, and those of them that were not served.
+    pub(crate) begun_after: u64,
+    pub(crate) refused_after: u64,
+    /// How many processes have started.
+    starts: u64,
     /// Sessions of the batch that is being handled that had ended at its receiver before.
     pub(crate) ended_before: Vec<SessionKey>,
 }
@@ -129,9 +167,17 @@ impl World {
         let kinds: Vec<FaultKind> =
             scenario.faults.iter().copied().filter(|_| rng.u8(0..100) < 35).collect();
         let has = |kind| kinds.contains(&kind);
-        let nodes = scenario.nodes;
+        let agreed = scenario.is_agreed();
+        let nodes = match agreed {
+            true => rng.usize(3.min(scenario.nodes)..=scenario.nodes),
+            false => scenario.nodes,
+        };
+        let shards: u16 = if agreed { 128 } else { 16 };
+        let budget = REPAIR_BYTES_PER_SECOND / u64::from(shards);
         let settings = Settings {
             nodes,
+            shards,
+            repair_bytes_per_second: if has(FaultKind::SmallBudget) { 10_000 } else { budget },
             outbox_sessions_max: if has(FaultKind::SmallOutbox) { 3 } else { OUTBOX_SESSIONS_MAX },
             bytes_max: if has(FaultKind::SmallMemory) { 40_000 } else { usize::MAX },
             rules: scenario.rules,
@@ -141,18 +187,26 @@ impl World {
         let clients = if has(FaultKind::Hot) { 4 } else { scenario.clients };
         let browsers = (0..clients).map(|_| Browser::default()).collect();
         let encode_messages = rng.u8(0..8) == 0;
+        let detector = Detector::new(&mut rng);
         let mut world = Self {
             rng,
             now_us: 0,
             sequence: 0,
             queue: BinaryHeap::new(),
-            happenings: BTreeMap::new(),
+            happenings: Vec::new(),
+            vacant: Vec::new(),
             hosts,
             waiting: vec![VecDeque::new(); nodes],
             connected: vec![false; nodes * nodes],
             network,
             settings,
             scenario: scenario.clone(),
+            log: ViewLog::new(Slot::COUNT / shards, scenario.rules),
+            detector,
+            coverage: Coverage::default(),
+            begun_after: 0,
+            refused_after: 0,
+            starts: 0,
             kinds,
             seed,
             browsers,
@@ -171,18 +225,49 @@ impl World {
 
     fn begin(&mut self) {
         self.trace(|world| format!("faults {:?}", world.kinds));
-        for host in 0..self.hosts.len() {
-            self.start(host);
-        }
-        let strikes = {
-            let kinds = self.kinds.clone();
-            schedule(&mut self.rng, &kinds, self.settings.nodes, self.scenario.storm_ms)
+        let (kinds, nodes) = (self.kinds.clone(), self.settings.nodes);
+        let strikes = if self.scenario.is_agreed() {
+            let begin = match kinds.contains(&FaultKind::Join) {
+                true => self.rng.usize(1..nodes),
+                false => nodes,
+            };
+            self.begin_log(begin);
+            strikes::schedule(&mut self.rng, &kinds, nodes, begin, self.scenario.storm_ms)
+        } else {
+            for host in 0..nodes {
+                self.start(host);
+            }
+            schedule::schedule(&mut self.rng, &kinds, nodes, self.scenario.storm_ms)
         };
         for (at, strike) in strikes {
             self.schedule(at * 1_000, Happening::Strike(strike));
         }
         self.schedule(100_000, Happening::Request);
         self.schedule(1_000_000, Happening::Inspect);
+    }
+
+    /// The log begins, and the first hosts start.
+    fn begin_log(&mut self, hosts: usize) {
+        let copies = match self.scenario.views {
+            Views::Fixed | Views::AgreedAll => Copies::All,
+            Views::AgreedBackups => {
+                let count = std::num::NonZeroU16::new(self.rng.u16(2..=4));
+                count.map_or(Copies::All, Copies::Count)
+            }
+        };
+        let zones = if self.kinds.contains(&FaultKind::Zones) { self.rng.usize(2..=3) } else { 1 };
+        for host in 0..self.hosts.len() {
+            let zone = ["", "z1", "z2"][host % zones];
+            self.hosts[host].zone = Zone::from(zone);
+            let in_us = self.rng.u64(1_000..700_000);
+            self.schedule(in_us, Happening::Poll(host));
+        }
+        self.schedule(0, Happening::Propose(Decision::Begin { generation: 1, copies }));
+        for host in 0..hosts {
+            let at = self.rng.u64(1_000..300_000);
+            self.schedule(at, Happening::Start(host));
+        }
+        self.schedule(500_000, Happening::Detect);
     }
 
     /// Runs the storm and the calm.
@@ -192,12 +277,16 @@ impl World {
     pub fn run(mut self) -> Result<Report, Violation> {
         self.run_until(self.scenario.storm_ms * 1_000)?;
         self.calm();
-        self.run_until((self.scenario.storm_ms + 15_000) * 1_000)?;
+        self.check_calm()?;
         self.check_after_load()?;
         self.phase = Phase::Quiet;
         self.converge()?;
         self.check_end()?;
         self.report.ticks = self.now_us / 1_000;
+        for host in 0..self.hosts.len() {
+            self.note_counters(host);
+        }
+        self.report.coverage = self.coverage;
         Ok(self.report)
     }
 
@@ -207,24 +296,25 @@ impl World {
         self.phase = Phase::Calm;
         self.calm_since_us = self.now_us;
         self.network.calm();
+        self.log.leaderless = 0;
         for host in 0..self.hosts.len() {
             self.hosts[host].set_clock_right();
-            if self.hosts[host].process.is_none() {
-                self.start(host);
-            }
+            self.hosts[host].exiled = false;
+            self.start(host);
             self.resume(host);
         }
         self.connect_all();
     }
 
     pub(crate) fn run_until(&mut self, until_us: u64) -> Result<(), Violation> {
-        while let Some(Reverse((at, id))) = self.queue.peek().copied() {
+        while let Some(Reverse((at, _, place))) = self.queue.peek().copied() {
             if at > until_us {
                 break;
             }
             self.queue.pop();
             self.now_us = at;
-            if let Some(happening) = self.happenings.remove(&id) {
+            self.vacant.push(place);
+            if let Some(happening) = self.happenings[place].take() {
                 self.happen(happening)?;
             }
         }
@@ -234,8 +324,12 @@ impl World {
 
     fn schedule(&mut self, at_us: u64, happening: Happening) {
         self.sequence += 1;
-        self.queue.push(Reverse((at_us, self.sequence)));
-        self.happenings.insert(self.sequence, happening);
+        let place = self.vacant.pop().unwrap_or_else(|| {
+            self.happenings.push(None);
+            self.happenings.len() - 1
+        });
+        self.happenings[place] = Some(happening);
+        self.queue.push(Reverse((at_us, self.sequence, place)));
     }
 
     pub(crate) fn schedule_arrival(&mut self, in_us: u64, host: usize, arrival: Arrival) {
@@ -277,134 +371,17 @@ impl World {
                 self.schedule(self.now_us + 1_000_000, Happening::Inspect);
                 self.inspect()
             }
-        }
-    }
-
-    // --- arrivals ---
-
-    fn arrive(&mut self, host: usize, arrival: Arrival) -> Result<(), Violation> {
-        if self.hosts[host].paused {
-            self.waiting[host].push_back(arrival);
-            return Ok(());
-        }
-        let now = self.hosts[host].now(self.now_us);
-        match arrival {
-            Arrival::Message(from, envelope) => {
-                self.trace(|_| format!("n{} ← {from:?} {:?}", host + 1, envelope.message));
-                self.ended_before = self.ended_in(host, &envelope);
-                let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
-                process.node.handle_message(from, *envelope, now);
+            Happening::Propose(decision) => self.decide(&decision).map(|_| ()),
+            Happening::Poll(host) => {
+                self.poll(host);
+                Ok(())
             }
-            Arrival::Heartbeat(peer, inc, beat) => {
-                let present = self.hosts[peer].process.as_ref().map(|p| p.inc) == Some(inc);
-                let name = self.hosts[peer].name.clone();
-                let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
-                if present && self.connected[host.min(peer) * self.settings.nodes + host.max(peer)]
-                {
-                    process.liveness.handle_heartbeat(&name, beat, now);
-                }
+            Happening::Detect => self.detect(),
+            Happening::Start(host) => {
+                self.start(host);
+                Ok(())
             }
-            Arrival::Begin(request) => self.begin_request(host, request),
-            Arrival::Finish(request) => self.finish_request(host, request),
-            Arrival::Tick => {
-                let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
-                process.liveness.handle_tick(now);
-                process.node.handle_tick(now);
-                self.schedule_arrival(TICK_MS * 1_000, host, Arrival::Tick);
-            }
-        }
-        self.settle(host)
-    }
-
-    /// Drains everything that a host wants, in the order that the protocol asks for.
-    pub(crate) fn settle(&mut self, host: usize) -> Result<(), Violation> {
-        let now = self.hosts[host].now(self.now_us);
-        while let Some(event) = self.poll_liveness(host) {
-            let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
-            match event {
-                LivenessEvent::Send(name, beat) => {
-                    let inc = process.inc;
-                    if let Some(to) = self.hosts.iter().position(|h| h.name == name) {
-                        self.transmit(host, to, &Arrival::Heartbeat(host, inc, beat));
-                    }
-                }
-                LivenessEvent::Reachable(_, inc) => process.node.handle_reachable(inc, true, now),
-                LivenessEvent::Suspected(_, inc) => process.node.handle_reachable(inc, false, now),
-                LivenessEvent::ClockFault(fault) => process.node.handle_clock_fault(fault),
-            }
-            self.settle_node(host)?;
-        }
-        self.settle_node(host)
-    }
-
-    fn poll_liveness(&mut self, host: usize) -> Option<LivenessEvent> {
-        self.hosts[host].process.as_mut()?.liveness.poll_event()
-    }
-
-    fn settle_node(&mut self, host: usize) -> Result<(), Violation> {
-        let now = self.hosts[host].now(self.now_us);
-        loop {
-            let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
-            let Some(event) = process.node.poll_event() else { break };
-            match event {
-                Event::Opened(Ticket(ticket), opened) => self.opened(host, ticket, opened)?,
-                Event::Committed(Ticket(ticket), outcome) => {
-                    self.committed(host, ticket, outcome)?;
-                }
-                Event::Synced => self.trace(|_| format!("n{} synced", host + 1)),
-                Event::Violation(peer, violation) => {
-                    let detail = format!("n{} accuses {peer:?}: {violation}", host + 1);
-                    return Err(self.violation("a correct peer is accused", detail));
-                }
-            }
-        }
-        // What was answered was answered before what changed in the same step.
-        let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
-        for key in process.node.store_mut().drain_journal() {
-            self.observe(host, key)?;
-        }
-        loop {
-            let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
-            let Some(transmit) = process.node.poll_transmit(now) else { break };
-            self.route(host, transmit)?;
-        }
-        Ok(())
-    }
-
-    fn route(&mut self, host: usize, transmit: Transmit) -> Result<(), Violation> {
-        let Transmit { to, lane, mut envelope } = transmit;
-        self.count(lane, &envelope);
-        self.check_push_back(host, &envelope)?;
-        let is_target = |h: &Host| h.process.as_ref().is_some_and(|p| p.inc == to);
-        let Some(target) = self.hosts.iter().position(is_target) else { return Ok(()) };
-        if self.encode_messages {
-            let bytes = Frame::Envelope(envelope.clone()).encode();
-            match Frame::decode(&bytes) {
-                Ok(Frame::Envelope(decoded)) if decoded == envelope => envelope = decoded,
-                other => {
-                    let detail = format!("{envelope:?} became {other:?}");
-                    return Err(self.violation("W1", detail));
-                }
-            }
-        }
-        let from = envelope.from;
-        self.transmit(host, target, &Arrival::Message(from, Box::new(envelope)));
-        Ok(())
-    }
-
-    fn count(&mut self, lane: Lane, envelope: &Envelope) {
-        self.report.messages += 1;
-        if let protocol::Message::Deltas(batch) = &envelope.message {
-            let bytes: usize = batch.deltas.iter().map(session::Delta::size_bytes).sum();
-            self.report.delta_bytes += bytes as u64;
-        }
-        self.oracle.noise(lane, &envelope.message);
-    }
-
-    fn transmit(&mut self, from: usize, to: usize, arrival: &Arrival) {
-        let arrivals = self.network.arrivals(&mut self.rng, from, to, self.now_us);
-        for at in arrivals.into_iter().flatten() {
-            self.schedule(at, Happening::Arrive(to, arrival.clone()));
+            Happening::Recover(doomed) => self.recover(&doomed),
         }
     }
 

@@ -114,7 +114,9 @@ impl Node {
             }
             let ended_here = mine.is_some_and(Digest::is_ended);
             if ended_here && !Digest::is_ended(theirs) {
-                if !self.options.rules.off(Rule::TombPushBack) {
+                // Who does not own it any more needs nothing of it: it is about to give it up.
+                let owner = self.placement.is_owner(key.slot(), from);
+                if owner && !self.options.rules.off(Rule::TombPushBack) {
                     self.counters.tombs_pushed += 1;
                     self.outbox.mark(from, key, &Version::new(), &mut self.counters);
                 }

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use sim::{FaultKind, Scenario};
+use sim::{FaultKind, Scenario, Views};
 
 /// Runs the simulated cluster.
 #[derive(Parser)]
@@ -34,12 +34,38 @@ struct Arguments {
     /// Writes what the story comes to into its file; look at the difference before committing it.
     #[arg(long, requires = "story")]
     bless: bool,
-    /// Number of nodes, at most seven.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=7))]
-    nodes: u8,
+    /// Number of nodes, at most seven; three, or under agreed views three to seven, unless given.
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=7))]
+    nodes: Option<u8>,
+    /// Lets a log decide who is a member, beginning with a copy at every member or at some; the
+    /// configuration decides unless given.
+    #[arg(long)]
+    mode: Option<Mode>,
     /// Kinds of fault to draw from, separated by commas; all unless given.
     #[arg(long, value_delimiter = ',', value_parser = fault)]
     faults: Option<Vec<FaultKind>>,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Mode {
+    AllToAll,
+    PrimaryBackup,
+}
+
+impl Mode {
+    const fn views(self) -> Views {
+        match self {
+            Self::AllToAll => Views::AgreedAll,
+            Self::PrimaryBackup => Views::AgreedBackups,
+        }
+    }
+
+    const fn argument(self) -> &'static str {
+        match self {
+            Self::AllToAll => " --mode all-to-all",
+            Self::PrimaryBackup => " --mode primary-backup",
+        }
+    }
 }
 
 fn fault(name: &str) -> Result<FaultKind, String> {
@@ -54,7 +80,10 @@ fn main() -> ExitCode {
     if let Some(path) = &arguments.story {
         return tell(path, arguments.bless);
     }
-    let mut scenario = Scenario { nodes: usize::from(arguments.nodes), ..Scenario::default() };
+    let mut scenario = Scenario::of(arguments.mode.map_or(Views::Fixed, Mode::views));
+    if let Some(nodes) = arguments.nodes {
+        scenario.nodes = usize::from(nodes);
+    }
     if let Some(faults) = arguments.faults.clone() {
         scenario.faults = faults;
     }
@@ -74,11 +103,12 @@ fn main() -> ExitCode {
             }
             Err(violation) => {
                 violations += 1;
-                let nodes = arguments.nodes;
+                let nodes = scenario.nodes;
                 let _ = writeln!(out, "seed {seed}: {violation}");
                 let _ = writeln!(
                     out,
-                    "repeat: cargo x sim --seed {seed} --nodes {nodes}{}",
+                    "repeat: cargo x sim --seed {seed} --nodes {nodes}{}{}",
+                    arguments.mode.map_or("", Mode::argument),
                     faults_argument(arguments.faults.as_deref())
                 );
             }

@@ -1,9 +1,12 @@
 //! What strikes hosts, and the connections between them that break and are made anew.
 
 use protocol::limits::TICK_MS;
+use protocol::{Copies, Decision};
 
 use super::{Arrival, Happening, Phase, Violation, World};
-use crate::fault::Strike;
+use crate::coverage::Point;
+use crate::client::Stage;
+use crate::fault::strikes::Strike;
 use crate::host::Host;
 
 impl World {
@@ -31,14 +34,99 @@ impl World {
             Strike::Pause(host) => self.hosts[*host].paused = self.hosts[*host].process.is_some(),
             Strike::Resume(host) => self.resume(*host),
             Strike::Crash(host, noticed) => self.crash(*host, *noticed)?,
-            Strike::Start(host) => {
-                if self.hosts[*host].process.is_none() {
-                    self.start(*host);
-                    self.connect_all();
+            Strike::Start(host) => self.start(*host),
+            Strike::StartAll => (0..self.hosts.len()).for_each(|host| self.start_again(host)),
+            Strike::LoseAll => {
+                for host in 0..self.hosts.len() {
+                    self.crash(host, false)?;
                 }
             }
+            Strike::Drain(host) => self.drain(*host),
+            Strike::Resize(copies) => self.resize(*copies),
+            Strike::NoLeader => self.log.leaderless += 1,
+            Strike::Leader => self.log.leaderless = self.log.leaderless.saturating_sub(1),
+            Strike::Remove(host) => self.remove_wrongly(*host)?,
+            Strike::Doom(hosts, alive) => self.doom(hosts, *alive)?,
+            Strike::Return(hosts) => self.come_back(hosts),
         }
         Ok(())
+    }
+
+    /// A host that has run before starts again.
+    fn start_again(&mut self, host: usize) {
+        if self.hosts[host].starts > 0 {
+            self.start(host);
+        }
+    }
+
+    /// The process is told to hand over and go, unless nobody would be left to take it.
+    fn drain(&mut self, host: usize) {
+        let now_us = self.now_us;
+        let view = &self.log.newest.view;
+        let Some(process) = &mut self.hosts[host].process else { return };
+        let staying = view.members.iter().filter(|m| !m.leaving && m.inc != Some(process.inc));
+        if staying.count() > 0 && process.draining.is_none() {
+            process.draining = Some(now_us);
+            self.propose_wishes(host);
+        }
+    }
+
+    /// An operator asks for another number of copies, at a host that reaches the log.
+    fn resize(&mut self, copies: Copies) {
+        if let Some(host) = (0..self.hosts.len()).find(|host| self.reaches_log(*host)) {
+            self.coverage.hit(Point::Resized);
+            self.propose(host, &Decision::Resize { copies });
+        }
+    }
+
+    /// Most hosts are given up for good: they die, or go on without the others.
+    fn doom(&mut self, hosts: &[usize], alive: bool) -> Result<(), Violation> {
+        self.log.leaderless += 1;
+        for &host in hosts {
+            self.hosts[host].exiled = true;
+            if !alive {
+                self.crash(host, false)?;
+                continue;
+            }
+            for other in (0..self.hosts.len()).filter(|other| !hosts.contains(other)) {
+                self.network.cut(host, other);
+                self.network.cut(other, host);
+                self.schedule(self.now_us + 5_000_000, Happening::Idle(host, other));
+            }
+        }
+        let in_us = self.rng.u64(500_000..1_900_000);
+        self.schedule(self.now_us + in_us, Happening::Recover(hosts.to_vec()));
+        Ok(())
+    }
+
+    /// A survivor begins anew, if there is one.
+    pub(super) fn recover(&mut self, doomed: &[usize]) -> Result<(), Violation> {
+        if self.phase != Phase::Storm {
+            return Ok(());
+        }
+        self.log.leaderless = self.log.leaderless.saturating_sub(1);
+        let view = &self.log.newest.view;
+        let survivor = (0..self.hosts.len())
+            .filter(|host| !doomed.contains(host) && !self.hosts[*host].exiled)
+            .filter_map(|host| self.hosts[host].process.as_ref())
+            .find(|process| view.contains(process.inc))
+            .map(|process| process.inc);
+        if let Some(survivor) = survivor {
+            self.decide(&Decision::Recover { survivor })?;
+        }
+        Ok(())
+    }
+
+    fn come_back(&mut self, hosts: &[usize]) {
+        for &host in hosts {
+            self.hosts[host].exiled = false;
+            for other in (0..self.hosts.len()).filter(|other| !hosts.contains(other)) {
+                self.network.heal(host, other);
+                self.network.heal(other, host);
+            }
+            self.start_again(host);
+        }
+        self.connect_all();
     }
 
     pub(super) fn resume(&mut self, host: usize) {
@@ -53,10 +141,14 @@ impl World {
     }
 
     pub(super) fn crash(&mut self, host: usize, noticed: bool) -> Result<(), Violation> {
-        if self.hosts[host].process.is_none() {
-            return Ok(());
+        self.hosts[host].joining = None;
+        let Some(process) = &self.hosts[host].process else { return Ok(()) };
+        // A removal has been counted when it was decided.
+        if !process.removed {
+            self.oracle_crash(host)?;
         }
-        self.oracle_crash(host)?;
+        self.note_end(host);
+        self.oracle.given_up += 1;
         self.hosts[host].process = None;
         self.hosts[host].paused = false;
         self.waiting[host].clear();
@@ -74,16 +166,57 @@ impl World {
     }
 
     pub(super) fn start(&mut self, host: usize) {
+        if self.hosts[host].process.is_some() || self.hosts[host].joining.is_some() {
+            return;
+        }
+        self.oracle.started(host);
+        if self.scenario.is_agreed() {
+            self.starts += 1;
+            self.hosts[host].starts += 1;
+            self.hosts[host].joining = Some(self.starts);
+            self.trace(|world| format!("start {} at n{}", world.starts, host + 1));
+            return self.propose_wishes(host);
+        }
         let (settings, seed, now) = (self.settings, self.seed, self.now_us);
         let inc = self.hosts[host].start(&settings, seed, now);
-        self.oracle.started(host);
         self.trace(|_| format!("start n{} as {inc:?}", host + 1));
         let first = self.rng.u64(0..TICK_MS * 1_000);
         self.schedule_arrival(first, host, Arrival::Tick);
         self.connect_all();
     }
 
+    /// What a process that ends has met.
+    fn note_end(&mut self, host: usize) {
+        self.note_counters(host);
+        let Some(process) = &self.hosts[host].process else { return };
+        let joiner = process.node.sync_pending() > 0 && !process.removed;
+        let drained = process.draining.is_some() && process.node.handover().is_complete();
+        let stages: Vec<Stage> =
+            self.requests.values().filter(|r| r.host == host).map(|r| r.stage).collect();
+        for (met, point) in [
+            (joiner, Point::JoinerCrashed),
+            (drained, Point::Drained),
+            (stages.contains(&Stage::Creating), Point::RotateCrashCreating),
+            (stages.contains(&Stage::Ending), Point::RotateCrashEnding),
+        ] {
+            if met {
+                self.coverage.hit(point);
+            }
+        }
+    }
+
+    pub(super) fn note_counters(&mut self, host: usize) {
+        if let Some(process) = &self.hosts[host].process {
+            self.coverage.take(process.node.counters());
+        }
+    }
+
     // --- connections ---
+
+    /// True if the processes of both hosts are connected.
+    pub(super) fn is_connected(&self, a: usize, b: usize) -> bool {
+        self.connected[self.pair(a, b)]
+    }
 
     pub(super) fn pair(&self, a: usize, b: usize) -> usize {
         a.min(b) * self.hosts.len() + a.max(b)
@@ -125,7 +258,7 @@ impl World {
             return Ok(());
         };
         let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
-        if process.view.started(&name, inc) {
+        if process.view.is_fixed() && process.view.started(&name, inc) {
             process.node.handle_view(process.view.clone(), now);
         }
         process.liveness.handle_up(&name, inc, now);

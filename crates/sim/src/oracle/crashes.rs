@@ -1,0 +1,173 @@
+//! What may be lost, and what not: a process dies, is removed, or gives up a slot.
+
+use session::{Inc, SessionKey, Time};
+
+use super::Seen;
+use crate::world::log::Agreed;
+use crate::world::{Violation, World};
+
+impl World {
+    /// A process is about to die, or is removed: what only it held is lost, within what was
+    /// promised (I-DUR).
+    pub(crate) fn oracle_crash(&mut self, host: usize) -> Result<(), Violation> {
+        self.oracle.crashes += 1;
+        let keys: Vec<SessionKey> = self.oracle.seen[host].keys().copied().collect();
+        for key in keys {
+            self.crash_of_holder(host, key)?;
+        }
+        Ok(())
+    }
+
+    /// True if a process that counts runs on the host.
+    pub(crate) fn is_present(&self, host: usize) -> bool {
+        self.hosts[host].process.as_ref().is_some_and(|process| !process.removed)
+    }
+
+    fn crash_of_holder(&mut self, host: usize, key: SessionKey) -> Result<(), Violation> {
+        let true_now = Time(crate::host::BEGIN_MS + self.now_us / 1_000);
+        let holds = |h: usize, version: &session::Version| {
+            self.oracle.seen[h]
+                .get(&key)
+                .is_some_and(|seen| seen.ended.is_some() || seen.version.covers_all(version))
+                && self.is_present(h)
+        };
+        // Nobody acknowledges a touch, so a short idle time may be over for all but one.
+        let core = self.oracle.records.get(&key).and_then(|record| record.core.as_ref());
+        let over = core
+            .is_none_or(|core| core.idle_ms < 60_000 || true_now.plus(5_000) > core.hard_deadline);
+        let Some(record) = self.oracle.records.get(&key) else { return Ok(()) };
+        let mut crashed = Vec::new();
+        let mut lost = Vec::new();
+        for (index, write) in record.acked.iter().enumerate() {
+            if !holds(host, &write.version) {
+                continue;
+            }
+            crashed.push(index);
+            let left = (0..self.hosts.len()).any(|h| h != host && holds(h, &write.version));
+            if !left && !over {
+                if write.crashed < write.got {
+                    let detail = format!(
+                        "{key:?}: {:?} was acknowledged by {} others and is lost by {} crashes",
+                        write.version,
+                        write.got,
+                        write.crashed + 1
+                    );
+                    return Err(self.violation("I-DUR", detail));
+                }
+                lost.push(index);
+            }
+        }
+        let ended_here = self.oracle.seen[host].get(&key).is_some_and(|s| s.ended.is_some());
+        self.report.lost += lost.len() as u64;
+        let Some(record) = self.oracle.records.get_mut(&key) else { return Ok(()) };
+        for index in crashed {
+            record.acked[index].crashed += 1;
+        }
+        for index in lost.into_iter().rev() {
+            record.acked.remove(index);
+            record.lost = true;
+        }
+        if let (Some((_, crashed)), true) = (&mut record.end_acked, ended_here) {
+            *crashed += 1;
+        }
+        Ok(())
+    }
+
+    /// How many copies each layout in force has beside the first, at least.
+    pub(crate) fn spare_copies(&self, key: SessionKey) -> usize {
+        if !self.scenario.is_agreed() {
+            return usize::MAX / 2;
+        }
+        let ages = 0..self.log.newest.view.layouts.len();
+        ages.map(|age| spare_copies(&self.log.newest, age, key)).min().unwrap_or(0)
+    }
+
+    /// A layout has begun: what was acknowledged by more than it has copies survives, from here on,
+    /// as many crashes as leave it one.
+    pub(crate) fn cap_acknowledged(&mut self, agreed: &Agreed) {
+        let Some(newest) = agreed.view.layouts.len().checked_sub(1) else { return };
+        for (key, record) in &mut self.oracle.records {
+            let spare = spare_copies(agreed, newest, *key);
+            for write in &mut record.acked {
+                write.got = write.got.min(write.crashed + spare);
+            }
+            if let Some((got, crashed)) = &mut record.end_acked {
+                *got = (*got).min(*crashed + spare);
+            }
+        }
+    }
+
+    /// True if the process there knows that an owner lacks something of the session.
+    fn knows_lacking(&self, host: usize, key: SessionKey) -> bool {
+        let process = self.hosts[host].process.as_ref().filter(|process| !process.removed);
+        let owners = self.log.newest.placement.owners(key.slot());
+        process.is_some_and(|process| {
+            owners.into_iter().any(|owner| process.node.may_lack(owner, key))
+        })
+    }
+
+    /// A copy is given up because its host does not own the slot any more: whatever it held is held
+    /// by those who do (rule V9), unless crashes explain that it is not.
+    pub(super) fn observe_given_up(
+        &mut self,
+        host: usize,
+        inc: Inc,
+        key: SessionKey,
+        before: Option<&Seen>,
+    ) -> Result<(), Violation> {
+        self.oracle.given_up += 1;
+        self.oracle.seen[host].remove(&key);
+        let Some(record) = self.oracle.records.get_mut(&key) else { return Ok(()) };
+        // It may learn of the session again, from whoever has not heard of its end.
+        record.ended_at.remove(&inc);
+        let now = Time(crate::host::BEGIN_MS + self.now_us / 1_000);
+        let over = record
+            .core
+            .as_ref()
+            .is_none_or(|core| core.idle_ms < 60_000 || now.plus(5_000) > core.hard_deadline);
+        let (Some(seen), false) = (before, over) else { return Ok(()) };
+        let Some(record) = self.oracle.records.get(&key) else { return Ok(()) };
+        let ended = seen.ended.is_some();
+        let owns = |h: usize| self.is_present(h) && self.counts(h, key);
+        let left = |h: &usize| *h != host && owns(*h);
+        let others = || (0..self.hosts.len()).filter(left);
+        let has = |h: usize, of: &dyn Fn(&Seen) -> bool| {
+            self.oracle.seen[h].get(&key).is_some_and(|s| s.ended.is_some() || of(s))
+        };
+        let at = format!("{key:?} is given up by n{}", host + 1);
+        if ended {
+            let told = others().any(|h| has(h, &|_| false));
+            let excused = record.end_acked.is_none_or(|(got, crashed)| crashed > got);
+            if !told && !excused {
+                return Err(self.violation("V9", format!("{at}, and nobody knows of its end")));
+            }
+            return Ok(());
+        }
+        for write in &record.acked {
+            if seen.version.covers_all(&write.version)
+                && write.crashed <= write.got
+                && !others().any(|h| has(h, &|s| s.version.covers_all(&write.version)))
+            {
+                let detail = format!("{at}, and no owner has {:?}", write.version);
+                return Err(self.violation("V9", detail));
+            }
+        }
+        for write in record.log.iter().filter(|write| seen.version.covers(write.stamp)) {
+            let covers = |s: &Seen| s.version.covers(write.stamp);
+            // Whoever stamped it may still have to tell the owners, and know that.
+            let on_its_way = |h: usize| h != host && has(h, &covers) && self.knows_lacking(h, key);
+            if write.crashes == self.oracle.crashes
+                && !others().any(|h| has(h, &covers))
+                && !(0..self.hosts.len()).any(on_its_way)
+            {
+                let detail = format!("{at}, and no owner has {:?}", write.stamp);
+                return Err(self.violation("V9", detail));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn spare_copies(agreed: &Agreed, age: usize, key: SessionKey) -> usize {
+    agreed.placement.owners_by(age, key.slot()).count().saturating_sub(1)
+}
