@@ -70,8 +70,7 @@ impl Node {
 
     pub(super) fn handle_list(
         &mut self,
-        from: Inc,
-        epoch: u64,
+        (from, epoch): (Inc, u64),
         round: u64,
         (slot, after): (Slot, Option<SessionKey>),
         entries: &[(SessionKey, u64)],

@@ -315,7 +315,7 @@ impl Node {
                 self.handle_compare(from, round, slot, after);
             }
             Message::List { round, slot, after, entries, more } => {
-                self.handle_list(from, epoch, round, (slot, after), &entries, more, now);
+                self.handle_list((from, epoch), round, (slot, after), &entries, more, now);
             }
             Message::Need { request, wants } => self.handle_need(from, request, wants, now),
             Message::Supplied { request, supply } => {
