@@ -815,7 +815,10 @@ mod tests {
         bench.outbox.gained(PEER, key(3, 0).slot());
         bench.create(3, 0..3, 10);
         assert!(bench.peer().can_acknowledge(key(3, 2)));
-        assert!(!bench.peer().can_acknowledge(key(3, 9)), "of another one of the slot it has nothing");
+        assert!(
+            !bench.peer().can_acknowledge(key(3, 9)),
+            "of another one of the slot it has nothing"
+        );
         bench.create(3, 3..4, 10);
         assert_eq!(bench.peer().dirty_count(), 3, "the slot says it already");
         assert!(!bench.peer().can_acknowledge(key(3, 3)));

@@ -392,12 +392,14 @@ mod tests {
             self.roster.apply(self.index, decision)
         }
 
+        #[expect(clippy::needless_pass_by_value, reason = "so the stories read better")]
         #[track_caller]
         fn ok(&mut self, decision: Decision) {
             assert_eq!(self.apply(&decision), Ok(()), "{decision:?}");
         }
 
         /// The decision is refused, and changes nothing.
+        #[expect(clippy::needless_pass_by_value, reason = "so the stories read better")]
         #[track_caller]
         fn refuses(&mut self, decision: Decision, refused: Refused) {
             let before = self.roster.view.clone();
@@ -799,7 +801,12 @@ mod tests {
                 check(view);
                 let reported = match decision {
                     Decision::Synced { inc, epoch } => Some((inc, epoch)),
-                    _ => None,
+                    Decision::Begin { .. }
+                    | Decision::Join { .. }
+                    | Decision::Drain { .. }
+                    | Decision::Remove { .. }
+                    | Decision::Resize { .. }
+                    | Decision::Recover { .. } => None,
                 };
                 let (now, lost) = held(&holders, view, reported);
                 holders = now;

@@ -149,9 +149,7 @@ fn deltas_for_a_slot_that_a_node_does_not_own_are_not_kept() {
         let refused = vec![(foreign, Refusal::NotOwner)];
         assert_eq!(answer, Some(Message::Ack { batch: 1, refused }));
     }
-    let Body::End(end) = tomb(foreign, net.now.plus(1_000)).body else {
-        unreachable!("it is one")
-    };
+    let Body::End(end) = tomb(foreign, net.now.plus(1_000)).body else { unreachable!("it is one") };
     let refused = vec![(foreign, Refusal::Tomb(end))];
     is_ignored(&mut net, Message::Ack { batch: 7, refused });
     assert_eq!(net.node(0).counters().not_owned, 2);
@@ -201,9 +199,11 @@ fn edits_for_a_slot_that_a_node_does_not_own_are_refused() {
 #[test]
 fn a_flood_of_needs_gets_no_more_than_the_budget() {
     let mut net = Net::agreed(2, 0, 0);
-    let large = |number: u16| session::Edit::Set(crate::support::name("large"), {
-        crate::support::bytes(10_000 + usize::from(number))
-    });
+    let large = |number: u16| {
+        session::Edit::Set(crate::support::name("large"), {
+            crate::support::bytes(10_000 + usize::from(number))
+        })
+    };
     for number in 0..20 {
         let creation = net.creation(0, key(number), vec![large(number)]);
         net.commit(0, creation);

@@ -78,6 +78,7 @@ impl Net {
     }
 
     /// The log takes a decision.
+    #[expect(clippy::needless_pass_by_value, reason = "so the stories read better")]
     pub(crate) fn decide(&mut self, decision: Decision) -> Result<(), Refused> {
         let membership = self.membership_mut();
         membership.index += 1;
@@ -171,7 +172,7 @@ impl Net {
 
     /// Goes on until the transition is over, all owners hold the same and nobody else anything.
     pub(crate) fn settle(&mut self) {
-        self.run_until("the transition is over", |net| net.is_settled());
+        self.run_until("the transition is over", Self::is_settled);
         self.run_ms(100);
     }
 
