@@ -33,6 +33,8 @@ pub(crate) struct Host {
     pub(crate) process: Option<Process>,
     /// The number of a process that has started and is not a member yet.
     pub(crate) joining: Option<u64>,
+    /// True if views are late here, or never come.
+    pub(crate) late: bool,
     /// True while the others have given it up: no decision and no view reaches it.
     pub(crate) exiled: bool,
     pub(crate) paused: bool,
@@ -62,6 +64,7 @@ impl Host {
             zone: Zone::default(),
             process: None,
             joining: None,
+            late: false,
             exiled: false,
             paused: false,
             skew_ms,

@@ -259,6 +259,8 @@ impl World {
         for host in 0..self.hosts.len() {
             let zone = ["", "z1", "z2"][host % zones];
             self.hosts[host].zone = Zone::from(zone);
+            self.hosts[host].late =
+                self.kinds.contains(&FaultKind::LateViews) && self.rng.u8(0..5) < 3;
             let in_us = self.rng.u64(1_000..700_000);
             self.schedule(in_us, Happening::Poll(host));
         }

@@ -5,6 +5,7 @@ use protocol::wire::Frame;
 use protocol::{Envelope, Event, Lane, LivenessEvent, Ticket, Transmit};
 
 use super::{Arrival, Happening, Violation, World};
+use crate::coverage::Point;
 use crate::host::Host;
 
 impl World {
@@ -19,6 +20,11 @@ impl World {
                 self.trace(|_| format!("n{} ← {from:?} {:?}", host + 1, envelope.message));
                 self.ended_before = self.ended_in(host, &envelope);
                 let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
+                if let protocol::Message::Forward { request, .. } = &envelope.message
+                    && !self.oracle.forwards.insert((from, *request))
+                {
+                    self.coverage.hit(Point::ForwardTwice);
+                }
                 let foreign = process.node.view().generation != envelope.generation;
                 process.node.handle_message(from, *envelope, now);
                 if foreign && self.scenario.is_agreed() {
@@ -142,6 +148,10 @@ impl World {
             self.report.delta_bytes += bytes as u64;
         }
         self.oracle.noise(lane, &envelope.message);
+        let deferred = matches!(&envelope.message, protocol::Message::Supplied { supply, .. } if !supply.deferred.is_empty());
+        if deferred {
+            self.coverage.hit(Point::BudgetSpent);
+        }
     }
 
     fn transmit(&mut self, from: usize, to: usize, arrival: &Arrival) {
