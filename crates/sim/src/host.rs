@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use protocol::{Copies, Liveness, MemberName, Node, Options, Rules, View, Zone};
 use session::{Inc, LIMITS_DEFAULT, Time};
 
+use crate::check::transitions::Sealed;
+
 /// When the simulated world begins, in milliseconds since the epoch.
 pub(crate) const BEGIN_MS: u64 = 1_800_000_000_000;
 
@@ -17,6 +19,8 @@ pub(crate) struct Process {
     pub(crate) view: View,
     /// Epochs of layouts in which it is synced, to be told to the log.
     pub(crate) synced: BTreeSet<u64>,
+    /// What it held as it took up the views of a transition.
+    pub(crate) sealed: Vec<Sealed>,
     /// True once the log has removed it, whether it knows or not.
     pub(crate) removed: bool,
     /// Since when it hands over, in microseconds.
@@ -134,6 +138,7 @@ impl Host {
             liveness: Liveness::new(inc),
             view,
             synced: BTreeSet::new(),
+            sealed: Vec::new(),
             removed: false,
             draining: None,
             repair_bytes: 0,

@@ -26,7 +26,12 @@ impl World {
                     self.coverage.hit(Point::ForwardTwice);
                 }
                 let foreign = process.node.view().generation != envelope.generation;
+                let view = process.node.view();
+                let later_ack = matches!(envelope.message, protocol::Message::Ack { .. })
+                    && envelope.generation == view.generation
+                    && envelope.epoch > view.epoch;
                 process.node.handle_message(from, *envelope, now);
+                self.handling_later_ack = later_ack && self.scenario.is_agreed();
                 if foreign && self.scenario.is_agreed() {
                     self.check_nothing_taken(host)?;
                 }
@@ -91,6 +96,9 @@ impl World {
                 }
                 Event::Synced(epoch) => {
                     process.synced.insert(epoch);
+                    if self.scenario.is_agreed() {
+                        self.check_synced(host, epoch)?;
+                    }
                     self.trace(|_| format!("n{} synced in {epoch}", host + 1));
                     if self.scenario.is_agreed() {
                         self.propose_wishes(host);
@@ -107,6 +115,7 @@ impl World {
                 }
             }
         }
+        self.handling_later_ack = false;
         // What was answered was answered before what changed in the same step.
         let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
         for key in process.node.store_mut().drain_journal() {

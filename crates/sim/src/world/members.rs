@@ -237,6 +237,8 @@ impl World {
         if process.node.waiting().1 > 0 {
             self.coverage.hit(Point::SealDuringWrite);
         }
+        self.note_sealed(host, agreed);
+        let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
         process.node.handle_view(agreed.view.clone(), now);
         self.trace(|_| format!("n{} goes by {number:?}", host + 1));
         self.check_view(host)
@@ -255,6 +257,7 @@ impl World {
         if let Some(process) = &mut self.hosts[host].process {
             process.removed = removed;
         }
+        self.note_sealed(host, agreed);
         let first = self.rng.u64(0..TICK_MS * 1_000);
         self.schedule_arrival(first, host, Arrival::Tick);
         self.connect_all();
