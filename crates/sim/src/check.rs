@@ -1,6 +1,7 @@
 //! What must hold: for every answer, every batch and every second of a run.
 
 mod calm;
+pub(crate) mod transitions;
 mod views;
 
 use protocol::limits::{FORWARDS_MAX, LOADS_MAX, WAITERS_MAX};
@@ -162,6 +163,9 @@ impl World {
             (Stage::Creating, Some((key, _)), _) | (_, _, Some((key, _))) => *key,
             _ => return Ok(()),
         };
+        if let Outcome::Done(acked) = outcome {
+            self.check_not_fenced(request.host, usize::from(acked.report.got))?;
+        }
         match outcome {
             Outcome::Done(_) if request.stage == Stage::Ending && request.is_late => {
                 let detail = format!("request {id} takes the place of {key:?}, which had ended");
@@ -189,6 +193,10 @@ impl World {
                     let end = ends && acked.version.is_empty();
                     let since = if end { 0 } else { request.began_us };
                     self.check_ack(key, &acked.version, since, got)?;
+                    if self.scenario.is_agreed() {
+                        let host = request.host;
+                        self.check_ack_in_layouts(host, key, &acked.version, request, got)?;
+                    }
                 }
                 if got > 0 {
                     self.note_acked(key, &acked.version, got);

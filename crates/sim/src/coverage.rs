@@ -53,12 +53,38 @@ points! {
     Stranger "a message of a process that is not a member is dropped",
     Forwarded "edits are forwarded",
     ForwardRefused "forwarded edits are refused",
-    ForwardRepeated "forwarded edits arrive again",
+    ForwardRepeated "forwarded edits are sent again",
+    ForwardTwice "forwarded edits arrive twice",
     RunningRemoved "a process that runs is removed",
     Drained "a node hands over everything and goes",
     Resized "the number of copies changes under load",
-    LastSpeakerCrashed "the only one that speaks for a slot dies",
+    LastSpeakerCrashed "a slot loses its last speaker to a crash",
     BudgetSpent "a repair request is deferred for the budget",
+}
+
+impl Point {
+    /// True if it cannot happen while the view is fixed.
+    #[must_use]
+    pub const fn needs_agreed_views(self) -> bool {
+        matches!(
+            self,
+            Self::ThreeLayouts
+                | Self::RemovedWithLoss
+                | Self::LossNoticed
+                | Self::Fenced
+                | Self::Unsealed
+                | Self::NotOwner
+                | Self::GivenUp
+                | Self::SealDuringWrite
+                | Self::GenerationChange
+                | Self::OtherGeneration
+                | Self::RunningRemoved
+                | Self::Drained
+                | Self::Resized
+                | Self::LastSpeakerCrashed
+                | Self::BudgetSpent
+        )
+    }
 }
 
 /// The points that one run has met.
@@ -101,6 +127,8 @@ impl Coverage {
         self.note(counters.not_owned, Point::NotOwner);
         self.note(counters.handed_over, Point::GivenUp);
         self.note(counters.forwarded, Point::Forwarded);
+        self.note(counters.forwards_refused, Point::ForwardRefused);
+        self.note(counters.forwards_repeated, Point::ForwardRepeated);
         self.note(counters.strangers, Point::Stranger);
     }
 }

@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use protocol::{Copies, Liveness, MemberName, Node, Options, Rules, View, Zone};
 use session::{Inc, LIMITS_DEFAULT, Time};
 
+use crate::check::transitions::Sealed;
+
 /// When the simulated world begins, in milliseconds since the epoch.
 pub(crate) const BEGIN_MS: u64 = 1_800_000_000_000;
 
@@ -17,6 +19,8 @@ pub(crate) struct Process {
     pub(crate) view: View,
     /// Epochs of layouts in which it is synced, to be told to the log.
     pub(crate) synced: BTreeSet<u64>,
+    /// What it held as it took up the views of a transition.
+    pub(crate) sealed: Vec<Sealed>,
     /// True once the log has removed it, whether it knows or not.
     pub(crate) removed: bool,
     /// Since when it hands over, in microseconds.
@@ -33,6 +37,8 @@ pub(crate) struct Host {
     pub(crate) process: Option<Process>,
     /// The number of a process that has started and is not a member yet.
     pub(crate) joining: Option<u64>,
+    /// True if views are late here, or never come.
+    pub(crate) late: bool,
     /// True while the others have given it up: no decision and no view reaches it.
     pub(crate) exiled: bool,
     pub(crate) paused: bool,
@@ -62,6 +68,7 @@ impl Host {
             zone: Zone::default(),
             process: None,
             joining: None,
+            late: false,
             exiled: false,
             paused: false,
             skew_ms,
@@ -131,6 +138,7 @@ impl Host {
             liveness: Liveness::new(inc),
             view,
             synced: BTreeSet::new(),
+            sealed: Vec::new(),
             removed: false,
             draining: None,
             repair_bytes: 0,

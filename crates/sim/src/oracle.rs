@@ -13,6 +13,7 @@ use session::{
 };
 
 use crate::client::{COUNTER, name};
+use crate::coverage::Point;
 use crate::world::{Violation, World};
 
 /// A write as it was stamped.
@@ -100,6 +101,8 @@ pub(crate) struct Oracle {
     pub(crate) given_up: u64,
     /// Every number that a process has run under.
     pub(crate) incs: BTreeSet<Inc>,
+    /// Edits that were forwarded, by their sender and its number, and have arrived.
+    pub(crate) forwards: BTreeSet<(Inc, u64)>,
     /// Messages other than the beginning of a comparison since the last look.
     pub(crate) loud: u64,
     pub(crate) last_loud: String,
@@ -118,6 +121,7 @@ impl Oracle {
             crashes: 0,
             given_up: 0,
             incs: BTreeSet::new(),
+            forwards: BTreeSet::new(),
             loud: 0,
             last_loud: String::new(),
             listening: false,
@@ -304,6 +308,10 @@ impl World {
         let (content, version) = (hash(&session.attributes), hash(&session.version));
         if *record.contents.entry(version).or_insert(content) != content {
             return wrong(self, "I-DET", &format!("has another content at {:?}", session.version));
+        }
+        let node = self.hosts[host].process.as_ref().map(|process| &process.node);
+        if node.is_some_and(|node| node.store().is_retired(key)) {
+            self.coverage.hit(Point::Retired);
         }
         self.observe_write(host, inc, key, session, before)?;
         let seen = Seen {

@@ -140,6 +140,8 @@ pub struct World {
     pub(crate) log: ViewLog,
     detector: Detector,
     pub(crate) coverage: Coverage,
+    /// True while a host handles an acknowledgement of a later epoch than its own.
+    pub(crate) handling_later_ack: bool,
     /// Requests that began after the faults, and those of them that were not served.
     pub(crate) begun_after: u64,
     pub(crate) refused_after: u64,
@@ -204,6 +206,7 @@ impl World {
             log: ViewLog::new(Slot::COUNT / shards, scenario.rules),
             detector,
             coverage: Coverage::default(),
+            handling_later_ack: false,
             begun_after: 0,
             refused_after: 0,
             starts: 0,
@@ -259,6 +262,8 @@ impl World {
         for host in 0..self.hosts.len() {
             let zone = ["", "z1", "z2"][host % zones];
             self.hosts[host].zone = Zone::from(zone);
+            self.hosts[host].late =
+                self.kinds.contains(&FaultKind::LateViews) && self.rng.u8(0..5) < 3;
             let in_us = self.rng.u64(1_000..700_000);
             self.schedule(in_us, Happening::Poll(host));
         }

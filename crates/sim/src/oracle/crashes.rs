@@ -23,18 +23,22 @@ impl World {
         self.hosts[host].process.as_ref().is_some_and(|process| !process.removed)
     }
 
+    /// True if the session may have come to its end by itself, or soon does, by some clock. Nobody
+    /// acknowledges a touch, so a short idle time may be over for all but one.
+    pub(crate) fn may_be_over(&self, key: SessionKey) -> bool {
+        let now = Time(crate::host::BEGIN_MS + self.now_us / 1_000);
+        let core = self.oracle.records.get(&key).and_then(|record| record.core.as_ref());
+        core.is_none_or(|core| core.idle_ms < 60_000 || now.plus(5_000) > core.hard_deadline)
+    }
+
     fn crash_of_holder(&mut self, host: usize, key: SessionKey) -> Result<(), Violation> {
-        let true_now = Time(crate::host::BEGIN_MS + self.now_us / 1_000);
         let holds = |h: usize, version: &session::Version| {
             self.oracle.seen[h]
                 .get(&key)
                 .is_some_and(|seen| seen.ended.is_some() || seen.version.covers_all(version))
                 && self.is_present(h)
         };
-        // Nobody acknowledges a touch, so a short idle time may be over for all but one.
-        let core = self.oracle.records.get(&key).and_then(|record| record.core.as_ref());
-        let over = core
-            .is_none_or(|core| core.idle_ms < 60_000 || true_now.plus(5_000) > core.hard_deadline);
+        let over = self.may_be_over(key);
         let Some(record) = self.oracle.records.get(&key) else { return Ok(()) };
         let mut crashed = Vec::new();
         let mut lost = Vec::new();
@@ -120,11 +124,7 @@ impl World {
         let Some(record) = self.oracle.records.get_mut(&key) else { return Ok(()) };
         // It may learn of the session again, from whoever has not heard of its end.
         record.ended_at.remove(&inc);
-        let now = Time(crate::host::BEGIN_MS + self.now_us / 1_000);
-        let over = record
-            .core
-            .as_ref()
-            .is_none_or(|core| core.idle_ms < 60_000 || now.plus(5_000) > core.hard_deadline);
+        let over = self.may_be_over(key);
         let (Some(seen), false) = (before, over) else { return Ok(()) };
         let Some(record) = self.oracle.records.get(&key) else { return Ok(()) };
         let ended = seen.ended.is_some();

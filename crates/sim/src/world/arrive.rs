@@ -5,6 +5,7 @@ use protocol::wire::Frame;
 use protocol::{Envelope, Event, Lane, LivenessEvent, Ticket, Transmit};
 
 use super::{Arrival, Happening, Violation, World};
+use crate::coverage::Point;
 use crate::host::Host;
 
 impl World {
@@ -19,8 +20,18 @@ impl World {
                 self.trace(|_| format!("n{} ← {from:?} {:?}", host + 1, envelope.message));
                 self.ended_before = self.ended_in(host, &envelope);
                 let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
+                if let protocol::Message::Forward { request, .. } = &envelope.message
+                    && !self.oracle.forwards.insert((from, *request))
+                {
+                    self.coverage.hit(Point::ForwardTwice);
+                }
                 let foreign = process.node.view().generation != envelope.generation;
+                let view = process.node.view();
+                let later_ack = matches!(envelope.message, protocol::Message::Ack { .. })
+                    && envelope.generation == view.generation
+                    && envelope.epoch > view.epoch;
                 process.node.handle_message(from, *envelope, now);
+                self.handling_later_ack = later_ack && self.scenario.is_agreed();
                 if foreign && self.scenario.is_agreed() {
                     self.check_nothing_taken(host)?;
                 }
@@ -85,6 +96,9 @@ impl World {
                 }
                 Event::Synced(epoch) => {
                     process.synced.insert(epoch);
+                    if self.scenario.is_agreed() {
+                        self.check_synced(host, epoch)?;
+                    }
                     self.trace(|_| format!("n{} synced in {epoch}", host + 1));
                     if self.scenario.is_agreed() {
                         self.propose_wishes(host);
@@ -101,6 +115,7 @@ impl World {
                 }
             }
         }
+        self.handling_later_ack = false;
         // What was answered was answered before what changed in the same step.
         let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
         for key in process.node.store_mut().drain_journal() {
@@ -142,6 +157,10 @@ impl World {
             self.report.delta_bytes += bytes as u64;
         }
         self.oracle.noise(lane, &envelope.message);
+        let deferred = matches!(&envelope.message, protocol::Message::Supplied { supply, .. } if !supply.deferred.is_empty());
+        if deferred {
+            self.coverage.hit(Point::BudgetSpent);
+        }
     }
 
     fn transmit(&mut self, from: usize, to: usize, arrival: &Arrival) {

@@ -45,7 +45,8 @@ impl World {
             let host = self.hosts.iter().position(|host| host.name == member.name);
             let (Some(inc), Some(host)) = (member.inc, host) else { continue };
             let dead = self.hosts[host].process_of(inc).is_none();
-            if !dead && !self.hosts[host].paused && self.reaches_log(host) {
+            let answers = !self.hosts[host].paused && self.reaches_log(host);
+            if !dead && answers && !self.is_worse_of_two(host, inc) {
                 self.detector.silent_since.remove(&inc);
                 continue;
             }
@@ -63,6 +64,21 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// True if the host and another do not reach each other, although both reach most others, and
+    /// it is this one that is to go: the one that more do not reach, or the later start of the two.
+    fn is_worse_of_two(&self, host: usize, inc: Inc) -> bool {
+        let cut = |host: usize| {
+            let others = (0..self.hosts.len()).filter(|other| *other != host);
+            others.filter(|other| self.network.is_cut(host, *other)).count()
+        };
+        let mine = (cut(host), inc);
+        let others = (0..self.hosts.len())
+            .filter(|other| self.network.is_cut(host, *other) && self.reaches_log(*other));
+        let mut running = others
+            .filter_map(|other| Some((cut(other), self.hosts[other].process.as_ref()?.inc)));
+        running.any(|theirs| mine > theirs)
     }
 
     /// True if one more process that runs may be removed: a minority at most in a short time.

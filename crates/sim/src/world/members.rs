@@ -27,6 +27,11 @@ impl World {
         !self.hosts[host].exiled && reached * 2 > voters().count()
     }
 
+    /// True if views take their time to get to this host.
+    fn is_late(&self, host: usize) -> bool {
+        self.phase == Phase::Storm && self.hosts[host].late
+    }
+
     // --- from hosts to the log ---
 
     /// A host proposes something; perhaps it arrives.
@@ -85,11 +90,12 @@ impl World {
         if at.paused || (at.process.is_none() && at.joining.is_none()) || !self.reaches_log(host) {
             return;
         }
-        let late = self.phase == Phase::Storm && self.kinds.contains(&FaultKind::LateViews);
+        let late = self.is_late(host);
         let back = if late { self.rng.usize(0..4) } else { 0 };
         let agreed = self.log.earlier(back);
         let known = at.process.as_ref().map(|p| (p.node.view().generation, p.node.view().epoch));
-        if known < Some((agreed.view.generation, agreed.view.epoch)) {
+        let lost = late && self.rng.u8(0..10) < 6;
+        if !lost && known < Some((agreed.view.generation, agreed.view.epoch)) {
             let in_us = self.rng.u64(1_000..30_000);
             self.schedule_arrival(in_us, host, Arrival::View(agreed));
         }
@@ -114,7 +120,8 @@ impl World {
         let Some(process) = &self.hosts[other].process else { return };
         let (generation, epoch) = (process.node.view().generation, process.node.view().epoch);
         if let Some(agreed) = self.log.view(generation, epoch).map(Rc::clone) {
-            let in_us = self.rng.u64(2_000..20_000);
+            let most = if self.is_late(host) { 4_000_000 } else { 20_000 };
+            let in_us = self.rng.u64(2_000..most);
             self.schedule_arrival(in_us, host, Arrival::View(agreed));
         }
     }
@@ -144,6 +151,11 @@ impl World {
                     && agreed.view.losses != before.view.losses
                 {
                     self.coverage.hit(Point::RemovedWithLoss);
+                }
+                if let Decision::Join { .. } = decision
+                    && agreed.view.losses != before.view.losses
+                {
+                    self.coverage.hit(Point::LastSpeakerCrashed);
                 }
                 if let Some(slot) = self.log.unnoticed_loss() {
                     let detail = format!("nobody speaks for {slot:?}, and the view does not say so");
@@ -189,9 +201,9 @@ impl World {
     /// The view goes to every host, by its own way.
     fn announce(&mut self, agreed: &Rc<Agreed>) {
         let storm = self.phase == Phase::Storm;
-        let late = storm && self.kinds.contains(&FaultKind::LateViews);
         for host in 0..self.hosts.len() {
             let runs = self.hosts[host].process.is_some() || self.hosts[host].joining.is_some();
+            let late = self.is_late(host);
             let skipped = self.rng.u8(0..100) < if late { 35 } else { 5 };
             let slow = late && self.rng.bool();
             let in_us =
@@ -225,6 +237,8 @@ impl World {
         if process.node.waiting().1 > 0 {
             self.coverage.hit(Point::SealDuringWrite);
         }
+        self.note_sealed(host, agreed);
+        let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
         process.node.handle_view(agreed.view.clone(), now);
         self.trace(|_| format!("n{} goes by {number:?}", host + 1));
         self.check_view(host)
@@ -243,6 +257,7 @@ impl World {
         if let Some(process) = &mut self.hosts[host].process {
             process.removed = removed;
         }
+        self.note_sealed(host, agreed);
         let first = self.rng.u64(0..TICK_MS * 1_000);
         self.schedule_arrival(first, host, Arrival::Tick);
         self.connect_all();

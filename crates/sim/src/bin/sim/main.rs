@@ -6,6 +6,9 @@
     reason = "a program, which has a clock"
 )]
 
+mod coverage;
+mod report;
+
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -41,6 +44,15 @@ struct Arguments {
     /// configuration decides unless given.
     #[arg(long)]
     mode: Option<Mode>,
+    /// Counts the seeds that meet each of the points that storms must meet.
+    #[arg(long, conflicts_with_all = ["seed", "report"])]
+    coverage: bool,
+    /// With `--coverage`: a point that no seed meets is a failure, however few seeds there are.
+    #[arg(long, requires = "coverage")]
+    strict: bool,
+    /// Prints what the storms cost and come to, to compare revisions by.
+    #[arg(long, conflicts_with = "seed")]
+    report: bool,
     /// Kinds of fault to draw from, separated by commas; all unless given.
     #[arg(long, value_delimiter = ',', value_parser = fault)]
     faults: Option<Vec<FaultKind>>,
@@ -89,6 +101,12 @@ fn main() -> ExitCode {
     }
     scenario.trace = arguments.trace;
     let (from, seeds) = arguments.seed.map_or((arguments.from, arguments.seeds), |s| (s, 1));
+    if arguments.coverage {
+        return coverage::run(&scenario, from..from + seeds, arguments.strict);
+    }
+    if arguments.report {
+        return report::run(&scenario, from..from + seeds);
+    }
     let begun = Instant::now();
     let (mut violations, mut ticks) = (0u64, 0u64);
     let stdout = std::io::stdout();
