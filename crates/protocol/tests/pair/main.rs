@@ -13,5 +13,6 @@ mod hostile;
 mod hostile_views;
 mod opening;
 mod refusals;
+mod removals;
 mod repair;
 mod views;
