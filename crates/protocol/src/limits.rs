@@ -154,6 +154,9 @@ pub const EVICT_PER_TICK_MAX: usize = 32;
 /// one is under way adds one more. Beyond it the middle ones are given up.
 pub const LAYOUTS_MAX: usize = 8;
 
+/// How long the application is not told again that somebody goes by a later view, in milliseconds.
+pub const BEHIND_MS: u64 = 1_000;
+
 /// Waiting outputs of one shard towards one peer beyond batches: answers are dropped beyond it,
 /// which the asking side repairs by asking again.
 pub const ANSWERS_MAX: usize = 8_192;

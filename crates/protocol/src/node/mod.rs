@@ -97,8 +97,8 @@ pub struct Node {
     sources: BTreeSet<Inc>,
     /// True once a view without this process is known.
     removed: bool,
-    /// The latest generation and epoch that the application was told to ask for.
-    behind: (u64, u64),
+    /// The generation and epoch that the application was told to ask for last, and when.
+    behind: Option<((u64, u64), Time)>,
     transmits: VecDeque<Transmit>,
     events: VecDeque<Event>,
     counters: Counters,
@@ -130,7 +130,7 @@ impl Node {
             sync: Sync::new(now, others, (first, slots), options.rules),
             sources: BTreeSet::new(),
             removed: false,
-            behind: (0, 0),
+            behind: None,
             transmits: VecDeque::new(),
             events: VecDeque::new(),
             counters: Counters::default(),
@@ -284,7 +284,7 @@ impl Node {
         if self.view.is_fixed() && envelope.generation == 0 && epoch != self.view.epoch {
             return self.breach(from, Violation::WrongEpoch);
         }
-        self.note_later(envelope.generation, epoch);
+        self.note_later(envelope.generation, epoch, now);
         if envelope.to != self.options.inc
             || envelope.shard != self.options.shard
             || envelope.generation != self.view.generation

@@ -6,6 +6,7 @@ use session::{Inc, Slot, Time, Version};
 
 use super::Node;
 use crate::event::Event;
+use crate::limits::BEHIND_MS;
 use crate::placement::Placement;
 use crate::rules::Rule;
 use crate::view::{MemberName, View};
@@ -64,6 +65,7 @@ impl Node {
         let before = std::mem::replace(&mut self.placement, placement);
         let earlier = std::mem::replace(&mut self.view, view);
         self.counters.views += 1;
+        self.behind = None;
         self.tell_of_losses(earlier.epoch);
         self.change_peers(&before, now);
         self.tell_new_owners(&before);
@@ -75,12 +77,18 @@ impl Node {
         self.tick_waiters(now);
     }
 
-    /// Somebody goes by a later view: the application is told, once for each.
+    /// Somebody goes by a later view: the application is told, at once if it has not heard of it,
+    /// and every second while somebody says so. A peer that names an epoch which there is not
+    /// silences nobody.
     // Rule V1.
-    pub(super) fn note_later(&mut self, generation: u64, epoch: u64) {
+    pub(super) fn note_later(&mut self, generation: u64, epoch: u64, now: Time) {
         let (seen, mine) = ((generation, epoch), (self.view.generation, self.view.epoch));
-        if !self.view.is_fixed() && seen > mine && seen > self.behind {
-            self.behind = seen;
+        if self.view.is_fixed() || seen <= mine {
+            return;
+        }
+        let known = self.behind.is_some_and(|(told, at)| seen <= told && now.since(at) < BEHIND_MS);
+        if !known {
+            self.behind = Some((seen, now));
             self.events.push_back(Event::Behind(generation, epoch));
         }
     }

@@ -45,6 +45,25 @@ fn messages_of_another_generation_change_nothing() {
     assert_eq!(net.hosts[0].behind.len(), 2, "of the later ones it is told");
 }
 
+/// Tests rule V1: who names an epoch that there is not, keeps nobody from hearing of the next one.
+#[test]
+fn bound_behind_ms() {
+    let (mut net, _, _) = three();
+    let (b, epoch) = (net.inc(1), net.view().epoch);
+    let hear = |net: &mut Net, epoch| {
+        let envelope = said(net, (1, epoch), Message::Pull);
+        net.handle(0, b, envelope);
+        std::mem::take(&mut net.hosts[0].behind)
+    };
+    assert_eq!(hear(&mut net, u64::MAX), [u64::MAX]);
+    assert_eq!(hear(&mut net, u64::MAX), []);
+    assert_eq!(hear(&mut net, epoch + 1), [], "a moment ago it was told to ask");
+    net.now = net.now.plus(limits::BEHIND_MS - 1);
+    assert_eq!(hear(&mut net, epoch + 1), []);
+    net.now = net.now.plus(1);
+    assert_eq!(hear(&mut net, epoch + 1), [epoch + 1]);
+}
+
 /// Tests rule V10: a view that the configuration fixes has one epoch.
 #[test]
 fn another_epoch_under_a_fixed_view_is_a_violation() {
