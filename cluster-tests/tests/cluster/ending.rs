@@ -83,3 +83,24 @@ fn a_node_that_hung_with_a_request_does_not_bring_back_its_session() {
     cluster.settled().unwrap();
     assert!(is_ended(&cluster, &late));
 }
+
+/// Promise P12, on a node that served none of the logins.
+#[test]
+fn all_sessions_of_a_user_end_on_all_nodes() {
+    let cluster = Cluster::start(&service(), 3).unwrap();
+    let login = |node: usize, user: &str| {
+        let mut client = Client::new();
+        let path = format!("/login?user={user}");
+        assert_eq!(client.get(cluster.http(node), &path).unwrap().status, 200);
+        client
+    };
+    let hers: Vec<Client> = (0..6).map(|number| login(number % 2, "ada")).collect();
+    let mut his = login(0, "bob");
+    cluster.settled().unwrap();
+    let answer = Client::new().get(cluster.http(2), "/logout-user?user=ada").unwrap();
+    assert_eq!((answer.status, answer.body.as_str(), answer.ack()), (200, "6", Some((2, 2))));
+    for client in &hers {
+        assert!(is_ended(&cluster, &client.jar));
+    }
+    assert_eq!(his.get(cluster.http(1), "/count").unwrap().status, 200);
+}

@@ -2,19 +2,23 @@
 //! service can be driven and compared with others. They have no password.
 
 use axum::Router;
-use axum::extract::{FromRequestParts, Query};
-use axum::http::StatusCode;
+use axum::extract::{FromRequestParts, Query, State};
 use axum::http::request::Parts;
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use replica::{Counter, Error, Register, Replica, Session, SessionLayer, Set};
+use replica::{Counter, EndedAll, Error, Register, Replica, Session, SessionLayer, Set};
 use serde::Deserialize;
 
 use crate::memory;
 
-/// The counter of `/incr` and `/count`. A name that no `k` of a request can be.
+/// The counter of `/incr` and `/count`. A name that no `k` can be that is written without
+/// escapes, as the names of the contract are.
 const COUNT: Counter = Counter::new("\u{0}count");
+
+/// How far a write was acknowledged; the layer says so of the session of a request.
+const ACK: HeaderName = HeaderName::from_static("replica-ack");
 
 const OK: &str = "ok";
 
@@ -31,7 +35,8 @@ pub(crate) fn routes(replica: &Replica) -> Router {
         .route("/logout", get(logout))
         .layer(SessionLayer::new(replica))
         .layer(map_response(gone_is_none));
-    sessions.route("/mem", get(mem)).route("/logout-user", get(logout_user))
+    let users = Router::new().route("/logout-user", get(logout_user)).with_state(replica.clone());
+    sessions.merge(users).route("/mem", get(mem))
 }
 
 /// A session that ended while it was served is none, as one that had ended before.
@@ -142,8 +147,23 @@ async fn logout(Existing(session): Existing) -> &'static str {
     OK
 }
 
-async fn logout_user() -> (StatusCode, &'static str) {
-    (StatusCode::NOT_IMPLEMENTED, "ending all sessions of a user comes with the users' index")
+#[derive(Deserialize)]
+struct OfUser {
+    user: String,
+}
+
+/// How many were ended. Of no concern to the session of whoever asks, unless it is one of them.
+async fn logout_user(
+    State(replica): State<Replica>,
+    Query(OfUser { user }): Query<OfUser>,
+) -> Result<Response, Error> {
+    let EndedAll { ended, report, .. } = replica.end_all(&user).await?;
+    let mut response = ended.to_string().into_response();
+    if ended > 0 {
+        let ack = format!("{}/{}", report.got, report.asked);
+        response.headers_mut().insert(ACK, HeaderValue::try_from(ack).expect("digits"));
+    }
+    Ok(response)
 }
 
 async fn mem() -> Response {

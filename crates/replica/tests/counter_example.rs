@@ -82,10 +82,10 @@ fn configure(folder: &Path) {
     );
     fs::write(folder.join("ca.pem"), &ca.files().cert_pem).unwrap();
     fs::write(folder.join("node.pem"), &node.cert_pem).unwrap();
-    fs::write(folder.join("node.key"), &node.key_pem).unwrap();
-    let keys = folder.join("token.keys");
-    fs::write(&keys, generate_token_key()).unwrap();
-    fs::set_permissions(keys, Permissions::from_mode(0o600)).unwrap();
+    for (name, secret) in [("node.key", node.key_pem), ("token.keys", generate_token_key())] {
+        fs::write(folder.join(name), secret).unwrap();
+        fs::set_permissions(folder.join(name), Permissions::from_mode(0o600)).unwrap();
+    }
     fs::write(folder.join("node.toml"), config).unwrap();
 }
 

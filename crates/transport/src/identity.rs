@@ -20,6 +20,9 @@ use crate::subject::{Subject, SubjectError};
 /// Largest PEM file that is read, in bytes. A chain of certificates has a few thousand.
 pub const PEM_BYTES_MAX: u64 = 1 << 20;
 
+/// What the third file holds, as messages call it.
+const KEY: &str = "private key";
+
 /// Where certificate and key of a node lie.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsPaths {
@@ -43,6 +46,16 @@ pub enum IdentityError {
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// Others than its owner may read the private key, and so be this node.
+    #[error(
+        "the private key {path} can be read by others (permissions {permissions:04o}); run: chmod 600 {path}"
+    )]
+    Exposed {
+        /// The key.
+        path: PathBuf,
+        /// Its permissions.
+        permissions: u32,
     },
     /// A file holds no PEM section of the kind expected.
     #[error("{path} holds no {what} in PEM form; give the file that `cert` wrote")]
@@ -173,10 +186,11 @@ impl Identity {
     /// Each [`IdentityError`] names the file, the problem and the remedy.
     pub fn load(paths: &TlsPaths, cluster: &ClusterName) -> Result<Self, IdentityError> {
         let files = Files::read(paths)?;
+        check_private(&paths.key)?;
         let authorities = certificates("CA certificate", &paths.ca, &files.ca)?;
         let chain = certificates("certificate", &paths.cert, &files.cert)?;
         let key = PrivateKeyDer::from_pem_slice(&files.key)
-            .map_err(|_| IdentityError::NotPem { what: "private key", path: paths.key.clone() })?;
+            .map_err(|_| IdentityError::NotPem { what: KEY, path: paths.key.clone() })?;
         let name = node_name(&paths.cert, &chain[0], cluster)?;
         check_issued(paths, &authorities, &chain)?;
         let secret = hmac::Key::new(hmac::HMAC_SHA256, key.secret_der());
@@ -263,7 +277,7 @@ impl Files {
         Ok(Self {
             ca: read_file("CA certificate", &paths.ca)?,
             cert: read_file("certificate", &paths.cert)?,
-            key: read_file("private key", &paths.key)?,
+            key: read_file(KEY, &paths.key)?,
         })
     }
 
@@ -284,6 +298,27 @@ fn read_file(what: &'static str, path: &Path) -> Result<Vec<u8>, IdentityError> 
         Ok(bytes)
     };
     read().map_err(|source| IdentityError::Read { what, path: path.to_owned(), source })
+}
+
+/// That nobody but its owner may do anything with a file.
+#[cfg(unix)]
+fn check_private(path: &Path) -> Result<(), IdentityError> {
+    use std::os::unix::fs::PermissionsExt;
+
+    /// Reading, writing and executing for the group and for others.
+    const OTHERS: u32 = 0o077;
+
+    let failed = |source| IdentityError::Read { what: KEY, path: path.to_owned(), source };
+    let permissions = path.metadata().map_err(failed)?.permissions().mode() & 0o7777;
+    if permissions & OTHERS == 0 {
+        return Ok(());
+    }
+    Err(IdentityError::Exposed { path: path.to_owned(), permissions })
+}
+
+#[cfg(not(unix))]
+fn check_private(_: &Path) -> Result<(), IdentityError> {
+    Ok(())
 }
 
 /// All certificates of a PEM file, at least one.

@@ -135,20 +135,17 @@ impl AsyncUdpSocket for CountingSocket {
     }
 }
 
-/// First byte of a packet: long header, and the bit that is set in all packets of version 1.
+/// First byte of a packet: long header.
 const LONG_HEADER: u8 = 0x80;
-const FIXED_BIT: u8 = 0x40;
 const VERSION_1: [u8; 4] = [0, 0, 0, 1];
 
 /// Whether a datagram neither belongs to a connection of this node nor begins one. Looks at the
-/// outside only (RFC 9000 section 17); a reset from a peer looks like this as well.
+/// outside only (RFC 9000 section 17), and not at the fixed bit, which peers clear at random (RFC
+/// 9287). A reset from a peer looks like this as well.
 fn is_stray(datagram: &[u8], ids: &HashedConnectionIdGenerator) -> bool {
     let Some((&first, rest)) = datagram.split_first() else {
         return true;
     };
-    if first & FIXED_BIT == 0 {
-        return true;
-    }
     if first & LONG_HEADER != 0 {
         return rest.get(..VERSION_1.len()) != Some(&VERSION_1);
     }
@@ -165,16 +162,18 @@ mod tests {
     #[test]
     fn what_belongs_to_nothing_is_stray() {
         let mut ids = connection_ids(7);
-        let mut ours = vec![FIXED_BIT];
-        ours.extend_from_slice(&ids.generate_cid());
-        let theirs: Vec<u8> = std::iter::once(FIXED_BIT).chain([9; 20]).collect();
-        let first = [LONG_HEADER | FIXED_BIT, 0, 0, 0, 1, 8];
-        let other_version = [LONG_HEADER | FIXED_BIT, 1, 2, 3, 4, 8];
-        assert!(!is_stray(&ours, &connection_ids(7)), "the same after a restart");
-        assert!(is_stray(&ours, &connection_ids(8)));
-        assert!(!is_stray(&first, &ids));
-        for stray in [&theirs[..], &other_version, &[], &[FIXED_BIT], &[0, 0, 0, 0, 1]] {
-            assert!(is_stray(stray, &ids), "{stray:?}");
+        let id = ids.generate_cid();
+        for fixed_bit in [0x40, 0] {
+            let ours: Vec<u8> = [fixed_bit].into_iter().chain(id.iter().copied()).collect();
+            let theirs: Vec<u8> = [fixed_bit].into_iter().chain([9; 20]).collect();
+            let first = [LONG_HEADER | fixed_bit, 0, 0, 0, 1, 8];
+            let other_version = [LONG_HEADER | fixed_bit, 1, 2, 3, 4, 8];
+            assert!(!is_stray(&ours, &connection_ids(7)), "the same after a restart");
+            assert!(is_stray(&ours, &connection_ids(8)));
+            assert!(!is_stray(&first, &ids));
+            for stray in [&theirs[..], &other_version, &[], &[fixed_bit], &[fixed_bit, 0, 0, 1]] {
+                assert!(is_stray(stray, &ids), "{stray:?}");
+            }
         }
     }
 }

@@ -52,6 +52,19 @@ fn a_file_that_is_not_pem() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn a_key_that_others_can_read() {
+    use std::os::unix::fs::PermissionsExt;
+    let cluster = Cluster::new("c1");
+    let paths = cluster.paths("n1");
+    for bits in [0o640, 0o604, 0o660] {
+        std::fs::set_permissions(&paths.key, std::fs::Permissions::from_mode(bits)).unwrap();
+        let error = refused(&cluster, &paths, &paths.key);
+        assert!(matches!(error, IdentityError::Exposed { permissions, .. } if permissions == bits));
+    }
+}
+
 #[test]
 fn a_key_of_another_certificate() {
     let cluster = Cluster::new("c1");

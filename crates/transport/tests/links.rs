@@ -32,6 +32,8 @@ async fn frames_arrive_on_each_lane_in_order() {
         assert_eq!(out.lane(lane).frames_out, u64::from(FRAMES));
         assert_eq!(arrived.lane(lane).bytes_in, u64::from(4 * FRAMES));
     }
+    assert!(arrived.datagrams > 0);
+    assert_eq!(arrived.datagrams_stray, 0, "all of them belong to the link");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

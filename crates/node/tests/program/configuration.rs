@@ -63,10 +63,12 @@ fn a_file_that_is_missing_is_named() {
 
 #[test]
 fn a_key_that_others_can_read_is_refused() {
-    let cluster = Cluster::new(2);
-    let keys = cluster.path("n1").join("token.keys");
-    fs::set_permissions(&keys, fs::Permissions::from_mode(0o644)).unwrap();
-    says(&cluster, &["token.keys", "chmod 600"]);
+    for file in ["token.keys", "node.key"] {
+        let cluster = Cluster::new(2);
+        let key = cluster.path("n1").join(file);
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+        says(&cluster, &[file, "0644", "chmod 600"]);
+    }
 }
 
 #[test]

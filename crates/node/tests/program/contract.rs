@@ -1,8 +1,8 @@
 //! The plain endpoints, row by row, and who may reach them.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 
-use super::support::{Client, Cluster, Running};
+use super::support::{Client, Cluster, Running, tcp_port, wait_until};
 
 fn alone() -> (Cluster, Running, SocketAddr) {
     let cluster = Cluster::new(1);
@@ -88,6 +88,47 @@ fn the_id_before_a_login_and_the_one_after_a_logout_are_worth_nothing() {
     assert_eq!(late.get(http, "/count").status, 401);
 }
 
+/// Promise P12.
+#[test]
+fn all_sessions_of_a_user_end_and_nobody_elses() {
+    let (_cluster, _node, http) = alone();
+    let mut clients: [Client; 4] = Default::default();
+    for (client, user) in clients.iter_mut().zip(["ada", "ada", "bob", "adam"]) {
+        assert_eq!(client.get(http, &format!("/login?user={user}")).status, 200);
+    }
+    let mut operator = Client::default();
+    for (count, ack) in [("2", Some("0/0")), ("0", None)] {
+        let ended = operator.get(http, "/logout-user?user=ada");
+        assert_eq!((ended.status, ended.body.as_str()), (200, count));
+        assert_eq!(ended.header("replica-ack"), ack, "a write only where something ended");
+        assert!(ended.header("content-type").unwrap().starts_with("text/plain"));
+    }
+    assert!(!operator.has_cookies());
+    let status = clients.map(|mut client| client.get(http, "/count").status);
+    assert_eq!(status, [401, 401, 200, 200]);
+}
+
+/// Promise P12: no "0" from a node that does not know of the sessions.
+#[test]
+fn a_node_that_has_not_caught_up_ends_nothing_and_says_so() {
+    let cluster = Cluster::new(2);
+    let mut command = cluster.node("n1");
+    let http = SocketAddr::from(([127, 0, 0, 1], tcp_port()));
+    command.env("REPLICA__APP__HTTP", http.to_string());
+    let ask = || Client::default().get(http, "/logout-user?user=ada");
+    // Nobody answers this node, so that it waits for 2 s before it takes itself for caught up. If
+    // the machine is too busy to ask within them, it is started again.
+    let mut node = None;
+    wait_until("it is asked in time", || {
+        node = None;
+        node = Some(Running::start(&mut command));
+        wait_until("it listens", || TcpStream::connect(http).is_ok());
+        let answer = ask();
+        answer.status == 503 && answer.header("retry-after") == Some("1")
+    });
+    wait_until("it has caught up", || ask().status == 200);
+}
+
 #[test]
 fn what_is_missing_or_not_offered_is_said() {
     let (_cluster, _node, http) = alone();
@@ -96,7 +137,7 @@ fn what_is_missing_or_not_offered_is_said() {
     client.get(http, "/login?user=u");
     assert_eq!(client.get(http, "/set?k=a").status, 400);
     assert_eq!(client.get(http, "/get?k=").status, 400);
-    assert_eq!(client.get(http, "/logout-user?user=u").status, 501);
+    assert_eq!(client.get(http, "/logout-user").status, 400);
     assert_eq!(client.post(http, "/incr", "").status, 405);
     assert_eq!(client.get(http, "/nothing").status, 404);
 }

@@ -103,7 +103,8 @@ pub(super) fn check(checker: &mut Checker<'_>, raw: &raw::Limits) -> LimitsSecti
         checker.contradict(
             ("limits.handshakes_before_retry", &raw.handshakes_before_retry, "is more than"),
             ("limits.handshakes_max", &raw.handshakes_max, "is less than"),
-            "strangers would never have to prove their address; make the first at most the second",
+            "strangers would never have to prove their address; make \
+             limits.handshakes_before_retry at most limits.handshakes_max",
         );
     }
     section

@@ -168,8 +168,8 @@ const TABLE: &[(&str, &str)] = &[
     (
         "[limits]\nhandshakes_max = 8\n",
         "limits.handshakes_max = 8 is less than limits.handshakes_before_retry = 16 (the \
-         default); strangers would never have to prove their address; make the first at most \
-         the second",
+         default); strangers would never have to prove their address; make \
+         limits.handshakes_before_retry at most limits.handshakes_max",
     ),
     // Cookies.
     (
