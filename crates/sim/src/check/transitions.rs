@@ -34,6 +34,7 @@ impl World {
         let newest = version.newest();
         let log = self.oracle.records.get(&key).map_or(&[][..], |record| &record.log);
         let own = ends || log.iter().any(|w| w.stamp.inc == inc && w.stamp.hlc == newest);
+        let own = own && !self.handling_forwarded;
         if got == 0 || !own || !process.node.speaks_for(key) || self.may_be_over(key) {
             return Ok(());
         }
