@@ -115,8 +115,11 @@ impl World {
                 continue;
             }
             let Some(sealed) = peer.sealed.iter().find(|sealed| sealed.epoch >= epoch) else {
-                let detail =
-                    format!("n{} is synced in {epoch}, which n{} does not know", host + 1, other + 1);
+                let detail = format!(
+                    "n{} is synced in {epoch}, which n{} does not know",
+                    host + 1,
+                    other + 1
+                );
                 return Err(self.violation("V6", detail));
             };
             for (key, version) in sealed.held.iter().filter(|(key, _)| owned_before(key.slot())) {

@@ -30,8 +30,7 @@ impl World {
                 let later_ack = matches!(envelope.message, protocol::Message::Ack { .. })
                     && envelope.generation == view.generation
                     && envelope.epoch > view.epoch;
-                let forwarded =
-                    matches!(envelope.message, protocol::Message::Forwarded { .. });
+                let forwarded = matches!(envelope.message, protocol::Message::Forwarded { .. });
                 process.node.handle_message(from, *envelope, now);
                 self.handling_forwarded = forwarded;
                 self.handling_later_ack = later_ack && self.scenario.is_agreed();
