@@ -78,6 +78,7 @@ impl World {
                 if token.may_expire >= now {
                     self.check_nobody_holds(host, *key, &request, "I-NF")?;
                 }
+                self.check_denial(host, *key, &request)?;
             }
             Opened::Ended(_) => {}
             Opened::Unavailable if self.must_serve_since(&request) => {

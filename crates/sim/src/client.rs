@@ -73,6 +73,8 @@ pub(crate) struct Request {
     pub(crate) crashes: u64,
     /// Slots given up before it began.
     pub(crate) given_up: u64,
+    /// The last entry of the log of membership before it began.
+    pub(crate) decided: u64,
     /// The browser no longer waits.
     pub(crate) abandoned: bool,
 }
@@ -110,6 +112,7 @@ impl World {
                 holders: Vec::new(),
                 crashes: self.oracle.crashes,
                 given_up: self.oracle.given_up,
+                decided: self.log.index,
                 abandoned: false,
             };
             self.begun_after += u64::from(self.is_after_faults(&request));
@@ -184,10 +187,12 @@ impl World {
         };
         let holders = self.holders_of(key, &token.version);
         let (crashes, given_up) = (self.oracle.crashes, self.oracle.given_up);
+        let decided = self.log.index;
         if let Some(request) = self.requests.get_mut(&id) {
             request.holders = holders;
             request.crashes = crashes;
             request.given_up = given_up;
+            request.decided = decided;
         }
         let token = (self.rng.u8(0..50) > 0).then_some(token);
         if token.is_none() {
