@@ -7,12 +7,12 @@ fn storm(scenario: &Scenario, seeds: std::ops::Range<u64>) {
     for seed in seeds {
         if let Err(violation) = sim::run(scenario, seed) {
             let nodes = scenario.nodes;
-            let mode = match scenario.views {
+            let views = match scenario.views {
                 Views::Fixed => "",
                 Views::AgreedAll => " --mode all-to-all",
                 Views::AgreedBackups => " --mode primary-backup",
             };
-            panic!("{violation}\nrepeat: cargo x sim --seed {seed} --nodes {nodes}{mode}");
+            panic!("{violation}\nrepeat: cargo x sim --seed {seed} --nodes {nodes}{views}");
         }
     }
 }

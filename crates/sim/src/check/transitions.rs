@@ -98,7 +98,10 @@ impl World {
     pub(crate) fn check_synced(&self, host: usize, epoch: u64) -> Result<(), Violation> {
         let Some(process) = &self.hosts[host].process else { return Ok(()) };
         let (Some(agreed), inc) = (self.adopted(host), process.inc) else { return Ok(()) };
-        let Some(age) = agreed.view.layouts.iter().position(|l| l.epoch == epoch) else {
+        // A report of what is over already has no effect.
+        let newest = &self.log.newest.view;
+        let of_use = newest.contains(inc) && newest.layouts.iter().any(|l| l.epoch == epoch);
+        let Some(age) = agreed.view.layouts.iter().position(|l| l.epoch == epoch && of_use) else {
             return Ok(());
         };
         for other in (0..self.hosts.len()).filter(|other| *other != host) {

@@ -295,7 +295,7 @@ fn told(agreed: &Agreed) -> String {
         .iter()
         .map(|l| {
             let seats: Vec<String> = l.members.iter().map(|m| format!("{}", number(m))).collect();
-            format!("@{} {:?} of {}", l.epoch, l.copies, seats.join(","))
+            format!("@{} of {}", l.epoch, seats.join(","))
         })
         .collect();
     format!(
