@@ -1,6 +1,7 @@
 //! `cargo x`: the developer's commands. Parses the command line and dispatches, nothing else;
 //! it depends on no crate of the workspace, so that it builds when they do not.
 
+mod against;
 mod ci;
 mod fuzz;
 mod passthrough;

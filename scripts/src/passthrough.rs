@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
+use crate::against;
 use crate::workspace::{Workspace, exit_code, status};
 
 struct Passthrough {
@@ -18,7 +19,7 @@ struct Passthrough {
 const TABLE: [Passthrough; 4] = [
     Passthrough {
         name: "sim",
-        about: "The simulator: --seeds N [--from S] [--nodes K] [--faults LIST] | --seed S [--trace]",
+        about: "The simulator: [--mode M] --seeds N | --seed S [--trace] | --coverage | --report",
         program: "cargo",
         arguments: &["run", "--release", "-q", "-p", "sim", "--bin", "sim", "--"],
     },
@@ -67,6 +68,11 @@ pub(crate) fn run(workspace: &Workspace, words: &[OsString]) -> Result<ExitCode>
     let Some(entry) = TABLE.iter().find(|entry| name == entry.name) else {
         bail!("no command `{}`; `cargo x --help` lists them", name.to_string_lossy());
     };
+    if entry.name == "sim"
+        && let Some((rest, revision)) = against::revision(arguments)
+    {
+        return against::run(workspace, &rest, &revision);
+    }
     let mut command = workspace.command(entry.program, entry.arguments);
     Ok(exit_code(status(command.args(arguments))?))
 }

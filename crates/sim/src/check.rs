@@ -78,6 +78,7 @@ impl World {
                 if token.may_expire >= now {
                     self.check_nobody_holds(host, *key, &request, "I-NF")?;
                 }
+                self.check_denial(host, *key, &request)?;
             }
             Opened::Ended(_) => {}
             Opened::Unavailable if self.must_serve_since(&request) => {
@@ -348,7 +349,8 @@ impl World {
                     // What it does not own it need not have; and it compares itself with this
                     // host before it speaks for what it has become an owner of.
                     let agreed = self.scenario.is_agreed();
-                    if agreed && !(self.is_owner_by(a, key, peer.inc) && peer.node.speaks_for(key)) {
+                    if agreed && !(self.is_owner_by(a, key, peer.inc) && peer.node.speaks_for(key))
+                    {
                         continue;
                     }
                     let Some(hlc) = session.version.get(inc) else { continue };

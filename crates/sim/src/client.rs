@@ -1,9 +1,11 @@
 //! Browsers: they keep their cookies, make requests to any host, and believe what they are told.
 
+mod draw;
+
 use protocol::{Ack, Commit, Life, Opened, Outcome, Ticket};
 use session::{
     Content, Core, Edit, EndReason, Name, SKEW_MS_MAX, Session, SessionKey, State, Time, Token,
-    User, Value, Version, touch_granularity_ms,
+    User, Version, touch_granularity_ms,
 };
 
 use crate::fault::FaultKind;
@@ -14,9 +16,6 @@ const DEADLINE_MS: u64 = 5_000;
 
 /// How long a browser waits, in microseconds.
 const PATIENCE_US: u64 = 16_000_000;
-
-/// How long a host that hands over goes on taking requests, in microseconds.
-const DRAIN_GRACE_US: u64 = 1_000_000;
 
 /// The counter that nobody resets, so that every addition must be found in it.
 pub(crate) const COUNTER: &str = "n";
@@ -73,6 +72,8 @@ pub(crate) struct Request {
     pub(crate) crashes: u64,
     /// Slots given up before it began.
     pub(crate) given_up: u64,
+    /// The last entry of the log of membership before it began.
+    pub(crate) decided: u64,
     /// The browser no longer waits.
     pub(crate) abandoned: bool,
 }
@@ -110,6 +111,7 @@ impl World {
                 holders: Vec::new(),
                 crashes: self.oracle.crashes,
                 given_up: self.oracle.given_up,
+                decided: self.log.index,
                 abandoned: false,
             };
             self.begun_after += u64::from(self.is_after_faults(&request));
@@ -124,54 +126,6 @@ impl World {
         }
     }
 
-    /// A host that takes requests, as a balancer finds it: another if there is no process, or one
-    /// that knows that it is on its way out.
-    fn draw_host(&mut self) -> Option<usize> {
-        let first = self.rng.usize(0..self.hosts.len());
-        let tries = if self.scenario.is_agreed() { self.hosts.len() } else { 1 };
-        let grace = self.now_us.saturating_sub(DRAIN_GRACE_US);
-        (0..tries).map(|next| (first + next) % self.hosts.len()).find(|host| {
-            let process = self.hosts[*host].process.as_ref();
-            process.is_some_and(|process| process.draining.is_none_or(|since| since > grace))
-        })
-    }
-
-    fn draw_purpose(&mut self, browser: usize) -> Purpose {
-        if self.browsers[browser].cookie.is_none() {
-            return Purpose::Login;
-        }
-        match self.rng.u8(0..100) {
-            0..45 => Purpose::Read,
-            45..94 => {
-                let count = self.rng.usize(1..4);
-                Purpose::Edit((0..count).map(|_| self.draw_edit()).collect())
-            }
-            94..97 => Purpose::Login,
-            _ => Purpose::Logout,
-        }
-    }
-
-    fn draw_edit(&mut self) -> Edit {
-        let register = name(["a", "b", "c"][self.rng.usize(0..3)]);
-        let element = Value::from(["w", "x", "y", "z"][self.rng.usize(0..4)]);
-        match self.rng.u8(0..20) {
-            0..6 => Edit::Set(register, self.serial()),
-            6..7 => Edit::Remove(register),
-            7..12 => Edit::Add(name(COUNTER), self.rng.i64(1..4)),
-            12..13 => Edit::Add(name("r"), 1),
-            13..14 => Edit::Reset(name("r")),
-            14..17 => Edit::Insert(name("s"), element),
-            17..19 => Edit::Withdraw(name("s"), element),
-            _ => Edit::Remove(name("s")),
-        }
-    }
-
-    /// A value that no other write has, so that whoever reads it tells which write it saw.
-    fn serial(&mut self) -> Value {
-        self.oracle.serial += 1;
-        self.oracle.serial.to_be_bytes().as_slice().into()
-    }
-
     // --- at the host ---
 
     pub(crate) fn begin_request(&mut self, host: usize, id: u64) {
@@ -184,10 +138,12 @@ impl World {
         };
         let holders = self.holders_of(key, &token.version);
         let (crashes, given_up) = (self.oracle.crashes, self.oracle.given_up);
+        let decided = self.log.index;
         if let Some(request) = self.requests.get_mut(&id) {
             request.holders = holders;
             request.crashes = crashes;
             request.given_up = given_up;
+            request.decided = decided;
         }
         let token = (self.rng.u8(0..50) > 0).then_some(token);
         if token.is_none() {
@@ -301,31 +257,6 @@ impl World {
         }
         let Some(process) = &mut self.hosts[host].process else { return self.done(id) };
         process.node.commit(Ticket(id), commit, now.plus(DEADLINE_MS), now);
-    }
-
-    /// A fresh key of this shard; most hosts draw until they may stamp it themselves.
-    fn draw_key(&mut self, host: usize) -> SessionKey {
-        let slots = session::Slot::COUNT / self.settings.shards;
-        let mask = u8::try_from(slots / 16 - 1).unwrap_or(u8::MAX);
-        let tries = if self.scenario.is_agreed() && self.rng.u8(0..5) > 0 { 20 } else { 1 };
-        let mut key = SessionKey([0; SessionKey::BYTES]);
-        for _ in 0..tries {
-            let mut bytes: [u8; SessionKey::BYTES] = std::array::from_fn(|_| self.rng.u8(..));
-            bytes[0] &= mask;
-            key = SessionKey(bytes);
-            if self.hosts[host].process.as_ref().is_some_and(|p| p.node.speaks_for(key)) {
-                break;
-            }
-        }
-        key
-    }
-
-    fn draw_lives(&mut self) -> (u64, u64) {
-        if self.kinds.contains(&FaultKind::ShortLives) {
-            (self.rng.u64(3_000..30_000), self.rng.u64(1_000..15_000))
-        } else {
-            (3_600_000, 600_000)
-        }
     }
 
     pub(crate) fn committed(

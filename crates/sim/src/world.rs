@@ -142,6 +142,8 @@ pub struct World {
     pub(crate) coverage: Coverage,
     /// True while a host handles an acknowledgement of a later epoch than its own.
     pub(crate) handling_later_ack: bool,
+    /// True while a host handles the answer to edits that it forwarded.
+    pub(crate) handling_forwarded: bool,
     /// Requests that began after the faults, and those of them that were not served.
     pub(crate) begun_after: u64,
     pub(crate) refused_after: u64,
@@ -207,6 +209,7 @@ impl World {
             detector,
             coverage: Coverage::default(),
             handling_later_ack: false,
+            handling_forwarded: false,
             begun_after: 0,
             refused_after: 0,
             starts: 0,

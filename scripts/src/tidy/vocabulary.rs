@@ -30,7 +30,11 @@ const FENCES: [Fence; 10] = [
     Fence {
         word: "mode",
         is_match: says_mode,
-        places: &["crates/replica/src/config", "crates/replica/tests/config"],
+        places: &[
+            "crates/replica/src/config",
+            "crates/replica/tests/config",
+            "crates/sim/src/bin/sim/main",
+        ],
         is_free_in_tests: false,
     },
     Fence {

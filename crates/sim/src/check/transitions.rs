@@ -34,6 +34,7 @@ impl World {
         let newest = version.newest();
         let log = self.oracle.records.get(&key).map_or(&[][..], |record| &record.log);
         let own = ends || log.iter().any(|w| w.stamp.inc == inc && w.stamp.hlc == newest);
+        let own = own && !self.handling_forwarded;
         if got == 0 || !own || !process.node.speaks_for(key) || self.may_be_over(key) {
             return Ok(());
         }
@@ -97,7 +98,10 @@ impl World {
     pub(crate) fn check_synced(&self, host: usize, epoch: u64) -> Result<(), Violation> {
         let Some(process) = &self.hosts[host].process else { return Ok(()) };
         let (Some(agreed), inc) = (self.adopted(host), process.inc) else { return Ok(()) };
-        let Some(age) = agreed.view.layouts.iter().position(|l| l.epoch == epoch) else {
+        // A report of what is over already has no effect.
+        let newest = &self.log.newest.view;
+        let of_use = newest.contains(inc) && newest.layouts.iter().any(|l| l.epoch == epoch);
+        let Some(age) = agreed.view.layouts.iter().position(|l| l.epoch == epoch && of_use) else {
             return Ok(());
         };
         for other in (0..self.hosts.len()).filter(|other| *other != host) {
@@ -114,8 +118,11 @@ impl World {
                 continue;
             }
             let Some(sealed) = peer.sealed.iter().find(|sealed| sealed.epoch >= epoch) else {
-                let detail =
-                    format!("n{} is synced in {epoch}, which n{} does not know", host + 1, other + 1);
+                let detail = format!(
+                    "n{} is synced in {epoch}, which n{} does not know",
+                    host + 1,
+                    other + 1
+                );
                 return Err(self.violation("V6", detail));
             };
             for (key, version) in sealed.held.iter().filter(|(key, _)| owned_before(key.slot())) {

@@ -25,9 +25,7 @@ impl World {
         }
         let newest = &self.log.newest.placement;
         let process = self.hosts[host].process.as_ref();
-        process.is_some_and(|process| {
-            !process.removed && owns(newest, key.slot(), process.inc)
-        })
+        process.is_some_and(|process| !process.removed && owns(newest, key.slot(), process.inc))
     }
 
     /// True if this host owns the slot by the view that it goes by.
@@ -71,6 +69,38 @@ impl World {
         if !speaks || !self.owns_by_own_view(host, key) {
             let detail = format!("n{} stamps {key:?}, which it does not speak for", host + 1);
             return Err(self.violation("I-OWN", detail));
+        }
+        Ok(())
+    }
+
+    // --- every answer ---
+
+    /// I-NF, N1: somebody who speaks for the slot has denied the session; if everybody who does has
+    /// held it all the time, nobody can have.
+    pub(crate) fn check_denial(
+        &mut self,
+        host: usize,
+        key: SessionKey,
+        request: &Request,
+    ) -> Result<(), Violation> {
+        let moved = request.crashes != self.oracle.crashes
+            || request.given_up != self.oracle.given_up
+            || request.decided != self.log.index;
+        if !self.scenario.is_agreed() || moved || self.may_be_over(key) {
+            return Ok(());
+        }
+        let speaks = |h: &usize| {
+            self.hosts[*h].process.as_ref().is_some_and(|process| process.node.speaks_for(key))
+        };
+        let speakers: Vec<usize> = (0..self.hosts.len()).filter(speaks).collect();
+        let held = |h: &usize| {
+            let start = self.hosts[*h].starts;
+            request.holders.iter().any(|(holder, at, _)| holder == h && *at == start)
+                && matches!(self.held(*h, key), Some(session::State::Alive(_)))
+        };
+        if !speakers.is_empty() && speakers.iter().all(held) {
+            let detail = format!("n{} denies {key:?}, which all who may deny it hold", host + 1);
+            return Err(self.violation("I-NF", detail));
         }
         Ok(())
     }

@@ -116,15 +116,7 @@ fn strike(
             strikes.push((at, Strike::Crash(host, rng.bool())));
             strikes.push((end, Strike::Start(host)));
         }
-        FaultKind::Flap => {
-            let mut at = at;
-            for _ in 0..rng.u8(2..6) {
-                strikes.push((at, Strike::Crash(host, rng.bool())));
-                at += rng.u64(20..600);
-                strikes.push((at, Strike::Start(host)));
-                at += rng.u64(20..1_500);
-            }
-        }
+        FaultKind::Flap => flap(rng, host, at, strikes),
         FaultKind::Pause => {
             strikes.push((at, Strike::Pause(host)));
             strikes.push((end, Strike::Resume(host)));
@@ -135,13 +127,7 @@ fn strike(
                 strikes.push((at + rng.u64(0..800), Strike::Drain((host + 1) % nodes)));
             }
         }
-        FaultKind::Resize => {
-            let mut at = at;
-            for _ in 0..rng.u8(1..4) {
-                strikes.push((at, Strike::Resize(draw_copies(rng))));
-                at += rng.u64(50..3_000);
-            }
-        }
+        FaultKind::Resize => resize(rng, at, strikes),
         FaultKind::TotalLoss => {
             strikes.push((at, Strike::LoseAll));
             strikes.push((at + length.min(3_000), Strike::StartAll));
@@ -156,11 +142,53 @@ fn strike(
             strikes.push((at, Strike::Doom(doomed.clone(), rng.bool())));
             strikes.push((at + length.max(2_000), Strike::Return(doomed)));
         }
-        _ => {
+        FaultKind::OneWay
+        | FaultKind::Partition
+        | FaultKind::EvenSplit
+        | FaultKind::Isolated
+        | FaultKind::Partial
+        | FaultKind::Bridge
+        | FaultKind::Ring => {
             let cut = cut(rng, kind, nodes, host);
             strikes.push((at, Strike::Cut(cut.clone())));
             strikes.push((end, Strike::Heal(cut)));
         }
+        // Conditions of the whole run.
+        FaultKind::Loss
+        | FaultKind::Duplicate
+        | FaultKind::Reorder
+        | FaultKind::Delay
+        | FaultKind::Slow
+        | FaultKind::Skew
+        | FaultKind::WrongClock
+        | FaultKind::Drift
+        | FaultKind::SmallOutbox
+        | FaultKind::SmallMemory
+        | FaultKind::Hot
+        | FaultKind::ShortLives
+        | FaultKind::Join
+        | FaultKind::LateViews
+        | FaultKind::LostDecisions
+        | FaultKind::Zones
+        | FaultKind::SmallBudget => {}
+    }
+}
+
+/// A process that dies soon after each start.
+fn flap(rng: &mut Rng, host: usize, mut at: u64, strikes: &mut Vec<(u64, Strike)>) {
+    for _ in 0..rng.u8(2..6) {
+        strikes.push((at, Strike::Crash(host, rng.bool())));
+        at += rng.u64(20..600);
+        strikes.push((at, Strike::Start(host)));
+        at += rng.u64(20..1_500);
+    }
+}
+
+/// One change of the number of copies, or several in a row.
+fn resize(rng: &mut Rng, mut at: u64, strikes: &mut Vec<(u64, Strike)>) {
+    for _ in 0..rng.u8(1..4) {
+        strikes.push((at, Strike::Resize(draw_copies(rng))));
+        at += rng.u64(50..3_000);
     }
 }
 
@@ -178,21 +206,29 @@ fn cut(rng: &mut Rng, kind: FaultKind, nodes: usize, host: usize) -> Vec<(usize,
     let other = (host + rng.usize(1..nodes)) % nodes;
     let side = rng.usize(1..nodes);
     let half = nodes / 2;
-    let is_cut = |a: usize, b: usize| match kind {
-        FaultKind::OneWay => a == host && b == other,
-        FaultKind::EvenSplit => (place(a) < half) != (place(b) < half),
-        FaultKind::Isolated => a == host || b == host,
-        FaultKind::Partial => (a == host && b == other) || (a == other && b == host),
-        // Place 0 is the bridge.
-        FaultKind::Bridge => {
-            place(a) > 0 && place(b) > 0 && (place(a) <= half) != (place(b) <= half)
+    let between = |a: usize, b: usize, far: usize| (place(a) < far) != (place(b) < far);
+    let apart = |a: usize, b: usize| {
+        let apart = place(a).abs_diff(place(b));
+        apart.min(nodes - apart)
+    };
+    let is_cut = |a: usize, b: usize| {
+        if kind == FaultKind::OneWay {
+            a == host && b == other
+        } else if kind == FaultKind::EvenSplit {
+            between(a, b, half)
+        } else if kind == FaultKind::Isolated {
+            a == host || b == host
+        } else if kind == FaultKind::Partial {
+            (a == host && b == other) || (a == other && b == host)
+        } else if kind == FaultKind::Bridge {
+            // Place 0 is the bridge.
+            place(a) > 0 && place(b) > 0 && between(a, b, half + 1)
+        } else if kind == FaultKind::Ring {
+            // Each reaches its neighbours on both sides, as many as make a majority with itself.
+            apart(a, b) > half.div_ceil(2)
+        } else {
+            between(a, b, side)
         }
-        // Each reaches its neighbours on both sides, as many as make a majority with itself.
-        FaultKind::Ring => {
-            let apart = place(a).abs_diff(place(b));
-            apart.min(nodes - apart) > (nodes / 2).div_ceil(2)
-        }
-        _ => (place(a) < side) != (place(b) < side),
     };
     let ways = (0..nodes).flat_map(|a| (0..nodes).map(move |b| (a, b)));
     ways.filter(|(a, b)| a != b && is_cut(*a, *b)).collect()

@@ -30,7 +30,9 @@ impl World {
                 let later_ack = matches!(envelope.message, protocol::Message::Ack { .. })
                     && envelope.generation == view.generation
                     && envelope.epoch > view.epoch;
+                let forwarded = matches!(envelope.message, protocol::Message::Forwarded { .. });
                 process.node.handle_message(from, *envelope, now);
+                self.handling_forwarded = forwarded;
                 self.handling_later_ack = later_ack && self.scenario.is_agreed();
                 if foreign && self.scenario.is_agreed() {
                     self.check_nothing_taken(host)?;
@@ -116,6 +118,7 @@ impl World {
             }
         }
         self.handling_later_ack = false;
+        self.handling_forwarded = false;
         // What was answered was answered before what changed in the same step.
         let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
         for key in process.node.store_mut().drain_journal() {

@@ -76,8 +76,8 @@ impl World {
         let mine = (cut(host), inc);
         let others = (0..self.hosts.len())
             .filter(|other| self.network.is_cut(host, *other) && self.reaches_log(*other));
-        let mut running = others
-            .filter_map(|other| Some((cut(other), self.hosts[other].process.as_ref()?.inc)));
+        let mut running =
+            others.filter_map(|other| Some((cut(other), self.hosts[other].process.as_ref()?.inc)));
         running.any(|theirs| mine > theirs)
     }
 
