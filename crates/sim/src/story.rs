@@ -210,7 +210,8 @@ impl Stage {
                 Event::Committed(_, outcome) => {
                     self.say(&format!("n{} {}", at + 1, committed_as(&outcome)));
                 }
-                Event::Synced => self.say(&format!("n{} is synced", at + 1)),
+                Event::Synced(_) => self.say(&format!("n{} is synced", at + 1)),
+                Event::Behind(..) | Event::LossAccepted(_) | Event::Removed => {}
                 Event::Violation(_, violation) => self.say(&format!("violation: {violation}")),
             }
         }

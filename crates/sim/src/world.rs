@@ -351,7 +351,8 @@ impl World {
                 Event::Committed(Ticket(ticket), outcome) => {
                     self.committed(host, ticket, outcome)?;
                 }
-                Event::Synced => self.trace(|_| format!("n{} synced", host + 1)),
+                Event::Synced(_) => self.trace(|_| format!("n{} synced", host + 1)),
+                Event::Behind(..) | Event::LossAccepted(_) | Event::Removed => {}
                 Event::Violation(peer, violation) => {
                     let detail = format!("n{} accuses {peer:?}: {violation}", host + 1);
                     return Err(self.violation("a correct peer is accused", detail));
