@@ -9,6 +9,7 @@ use crate::limits::{FORWARD_RETRY_MS, FORWARDS_MAX, FORWARDS_PER_PEER_MAX};
 use crate::message::Commit;
 
 /// Edits of a request of this process, on their way to an owner.
+#[derive(Clone, Hash)]
 pub(crate) struct Outgoing {
     pub(crate) ticket: Ticket,
     pub(crate) commit: Commit,
@@ -57,6 +58,7 @@ pub(crate) enum Known {
     Full,
 }
 
+#[derive(Clone, Hash)]
 struct Incoming {
     /// `Some` once answered. A refusal is remembered like an outcome: by then the sender may have
     /// asked another node, and a late copy of the same message must not be executed here.
@@ -66,7 +68,7 @@ struct Incoming {
 /// Forwarded edits of one shard, in both directions; at most [`FORWARDS_MAX`] each, and of those
 /// that arrived [`FORWARDS_PER_PEER_MAX`] of each peer.
 // Rule F1.
-#[derive(Default)]
+#[derive(Clone, Default, Hash)]
 pub(crate) struct Forwards {
     outgoing: BTreeMap<u64, Outgoing>,
     next: u64,

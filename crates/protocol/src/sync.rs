@@ -20,7 +20,7 @@ use crate::view::{MemberName, View};
 /// Under an agreed view it catches up layout by layout: an owner by the oldest layout in force has
 /// caught up before; an owner by a later one has when it has compared itself with every owner by an
 /// earlier one, each of which had adopted the later one when it listed what it holds.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Sync {
     started: Time,
     pending: BTreeSet<MemberName>,

@@ -31,7 +31,7 @@ use crate::waiters::Waiters;
 pub use transition::Handover;
 
 /// What a shard is told once, when its process starts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Options {
     /// This process.
     pub inc: Inc,
@@ -62,7 +62,7 @@ pub struct Options {
 }
 
 /// A message on its way out.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Transmit {
     /// The process that it is for.
     pub to: Inc,
@@ -100,6 +100,7 @@ pub struct Lag {
 ///
 /// A message that cannot be delivered may be dropped: deltas are extracted anew, questions are
 /// asked again. [`handle_reachable`](Self::handle_reachable) makes that immediate.
+#[derive(Clone, Hash)]
 pub struct Node {
     options: Options,
     clock: Clock,
