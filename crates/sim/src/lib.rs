@@ -18,6 +18,7 @@
 
 mod check;
 mod client;
+pub mod explore;
 mod fault;
 mod host;
 mod network;
