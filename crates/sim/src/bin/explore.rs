@@ -28,7 +28,7 @@ struct Arguments {
     #[arg(long, default_value_t = 600)]
     seconds: u64,
     /// Of so many last states one is let come to rest; 0: none.
-    #[arg(long, default_value_t = 40)]
+    #[arg(long, default_value_t = 1_000)]
     rest_of: u128,
     /// Switches rules off, one by one, and shows which are missed.
     #[cfg(feature = "mutants")]

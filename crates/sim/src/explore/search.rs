@@ -12,9 +12,6 @@ use super::step::Step;
 pub struct Bounds {
     /// Events on the way to a state at most.
     pub depth: usize,
-    /// States of one level that are kept in memory; of further ones only the way, which is gone
-    /// again.
-    pub kept_max: usize,
     /// Of so many states of the last level one is let come to rest, to see whether all copies
     /// become equal; 0: none.
     pub rest_of: u128,
@@ -22,7 +19,7 @@ pub struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { depth: 6, kept_max: 300_000, rest_of: 40 }
+        Self { depth: 6, rest_of: 1_000 }
     }
 }
 
@@ -64,17 +61,14 @@ struct Way {
     before: Option<Rc<Way>>,
 }
 
-/// A state that is to be gone on from.
-struct Front {
-    way: Option<Rc<Way>>,
-    state: Option<Cluster>,
-}
-
 struct Search<'a> {
     plan: &'a Plan,
     bounds: Bounds,
     begin: Cluster,
     seen: BTreeSet<u128>,
+    /// The states along the way that was gone last. Of a level only the ways are kept, and they are
+    /// gone again: neighbours share all but their last event.
+    along: Vec<(Rc<Way>, Cluster)>,
     explored: Explored,
 }
 
@@ -91,12 +85,12 @@ pub fn explore(plan: &Plan, bounds: Bounds, go_on: &mut dyn FnMut(usize) -> bool
     };
     let explored = Explored { levels: vec![1], ..Explored::default() };
     let seen = BTreeSet::from([begin.print()]);
-    Search { plan, bounds, begin, seen, explored }.run(go_on)
+    Search { plan, bounds, begin, seen, along: Vec::new(), explored }.run(go_on)
 }
 
 impl Search<'_> {
     fn run(mut self, go_on: &mut dyn FnMut(usize) -> bool) -> Explored {
-        let mut fronts = vec![Front { way: None, state: Some(self.begin.clone()) }];
+        let mut fronts = vec![None];
         for depth in 1..=self.bounds.depth {
             let mut next = Vec::new();
             self.explored.levels.push(0);
@@ -117,15 +111,18 @@ impl Search<'_> {
     }
 
     /// Goes on from one state by every event.
-    fn expand(&mut self, front: Front, depth: usize, next: &mut Vec<Front>) -> Result<(), Found> {
-        let Some(state) = front.state.or_else(|| self.again(front.way.as_ref())) else {
-            return Ok(());
-        };
+    fn expand(
+        &mut self,
+        way: Option<Rc<Way>>,
+        depth: usize,
+        next: &mut Vec<Option<Rc<Way>>>,
+    ) -> Result<(), Found> {
+        let state = self.go(way.as_ref());
         let is_last = depth == self.bounds.depth;
         for step in state.steps(self.plan) {
             let found = |breach, rests| Found {
                 breach,
-                trace: trace(self.plan, &self.begin, front.way.as_ref(), step, rests),
+                trace: trace(self.plan, &self.begin, way.as_ref(), step, rests),
             };
             let after = state.after(self.plan, step).map_err(|breach| found(breach, false))?;
             if after.air.len() > self.plan.air_max {
@@ -138,40 +135,41 @@ impl Search<'_> {
             }
             self.explored.levels[depth] += 1;
             if !is_last {
-                let way = Some(Rc::new(Way { step, before: front.way.clone() }));
-                let state = (next.len() < self.bounds.kept_max).then_some(after);
-                next.push(Front { way, state });
+                next.push(Some(Rc::new(Way { step, before: way.clone() })));
             } else if self.bounds.rest_of > 0 && (print >> 64).is_multiple_of(self.bounds.rest_of) {
                 self.explored.rested += 1;
                 let mut at_rest = after;
-                at_rest
-                    .rest(self.plan, print & 1 == 1)
-                    .map_err(|breach| found(breach, true))?;
+                at_rest.rest(self.plan, print & 1 == 1).map_err(|breach| found(breach, true))?;
             }
         }
         Ok(())
     }
 
     /// The state at the end of a way.
-    fn again(&self, way: Option<&Rc<Way>>) -> Option<Cluster> {
-        let mut state = self.begin.clone();
-        for step in steps(way) {
-            state = state.after(self.plan, step).ok()?;
+    fn go(&mut self, way: Option<&Rc<Way>>) -> Cluster {
+        let ways = ways(way);
+        let shared = self.along.iter().zip(&ways).take_while(|((a, _), b)| Rc::ptr_eq(a, b)).count();
+        self.along.truncate(shared);
+        for way in ways.into_iter().skip(shared) {
+            let state = self.along.last().map_or(&self.begin, |(_, state)| state);
+            // It was gone before, and nothing was broken.
+            let Ok(state) = state.after(self.plan, way.step) else { break };
+            self.along.push((way, state));
         }
-        Some(state)
+        self.along.last().map_or_else(|| self.begin.clone(), |(_, state)| state.clone())
     }
 }
 
-/// The events of a way, in order.
-fn steps(way: Option<&Rc<Way>>) -> Vec<Step> {
-    let mut steps = Vec::new();
+/// A way from its beginning.
+fn ways(way: Option<&Rc<Way>>) -> Vec<Rc<Way>> {
+    let mut ways = Vec::new();
     let mut rest = way;
     while let Some(way) = rest {
-        steps.push(way.step);
+        ways.push(Rc::clone(way));
         rest = way.before.as_ref();
     }
-    steps.reverse();
-    steps
+    ways.reverse();
+    ways
 }
 
 fn trace(
@@ -183,7 +181,7 @@ fn trace(
 ) -> Vec<String> {
     let mut lines = vec![format!("      {}", begin.status())];
     let mut state = begin.clone();
-    for step in steps(way).into_iter().chain([last]) {
+    for step in ways(way).iter().map(|way| way.step).chain([last]) {
         lines.push(format!("{:>3}.  {}", lines.len() / 2 + 1, state.tell(plan, step)));
         let Ok(next) = state.after(plan, step) else { break };
         state = next;
