@@ -43,12 +43,12 @@ fn main() -> ExitCode {
         return mutants::run(arguments.only.as_deref(), arguments.depth, arguments.seconds);
     }
     let mut broken = false;
-    println!("{:<8} {:>5} {:>5} {:>10} {:>8}  states of each level", "plan", "nodes", "depth", "states", "seconds");
+    println!("{:<10} {:>5} {:>5} {:>10} {:>8}  states of each level", "plan", "nodes", "depth", "states", "seconds");
     for nodes in [2, 3] {
         if arguments.nodes.is_some_and(|only| usize::from(only) != nodes) {
             continue;
         }
-        for plan in Plan::all(nodes) {
+        for plan in Plan::all(nodes).into_iter().chain(Plan::far(nodes)) {
             if arguments.only.as_ref().is_some_and(|only| *only != plan.name) {
                 continue;
             }
@@ -62,14 +62,14 @@ fn main() -> ExitCode {
 /// Explores one plan; false if something is broken.
 fn show(plan: &Plan, arguments: &Arguments) -> bool {
     let began = Instant::now();
-    let depth = arguments.depth.unwrap_or_else(|| plan.depth());
+    let depth = arguments.depth.unwrap_or_else(|| plan.depth);
     let bounds = Bounds { depth, rest_of: arguments.rest_of, ..Bounds::default() };
     let mut go_on = |_| began.elapsed().as_secs() < arguments.seconds;
     let explored = explore(plan, bounds, &mut go_on);
     let seconds = began.elapsed().as_secs_f64();
     let (name, nodes, states) = (plan.name, plan.hosts, explored.states());
     let end = if explored.complete { "" } else { " (not to its end)" };
-    println!("{name:<8} {nodes:>5} {depth:>5} {states:>10} {seconds:>8.1}  {:?}{end}", explored.levels);
+    println!("{name:<10} {nodes:>5} {depth:>5} {states:>10} {seconds:>8.1}  {:?}{end}", explored.levels);
     println!(
         "         {}; {:?}; {} too crowded, {} came to rest",
         plan.about, plan.allowance, explored.crowded, explored.rested
@@ -105,7 +105,7 @@ mod mutants {
                 continue;
             }
             let began = Instant::now();
-            let found = search(rule, depth.unwrap_or(7), seconds, began);
+            let found = search(rule, depth, seconds);
             let seconds = began.elapsed().as_secs_f64();
             match found {
                 Some((plan, nodes, events, rule)) => {
@@ -119,24 +119,21 @@ mod mutants {
         ExitCode::SUCCESS
     }
 
-    /// All plans, each depth in turn, so that the shortest way of all is found.
+    /// The first hunt that finds something, by the shortest way.
     fn search(
         rule: Rule,
-        depth_max: usize,
+        depth: Option<usize>,
         seconds: u64,
-        began: Instant,
     ) -> Option<(&'static str, usize, usize, &'static str)> {
-        for depth in 1..=depth_max {
-            for plan in [2, 3].into_iter().flat_map(Plan::all) {
-                let plan = Plan { rules: Rules::without(rule), ..plan };
-                let bounds = Bounds { depth, rest_of: 10, ..Bounds::default() };
-                let mut go_on = |_| began.elapsed().as_secs() < seconds;
-                if let Some(found) = explore(&plan, bounds, &mut go_on).found {
-                    return Some((plan.name, plan.hosts, depth, found.breach.rule));
-                }
-                if began.elapsed().as_secs() >= seconds {
-                    return None;
-                }
+        for plan in Plan::hunts() {
+            let plan = Plan { rules: Rules::without(rule), ..plan };
+            let bounds = Bounds { depth: depth.unwrap_or(plan.depth), rest_of: 10 };
+            let began = Instant::now();
+            let mut go_on = |_| began.elapsed().as_secs() < seconds;
+            let explored = explore(&plan, bounds, &mut go_on);
+            if let Some(found) = explored.found {
+                let events = explored.levels.len() - 1;
+                return Some((plan.name, plan.hosts, events, found.breach.rule));
             }
         }
         None

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use protocol::{Copies, Node, Opened, Outcome, Ticket, View};
+use protocol::{Copies, Node, Opened, Outcome, Placement, Ticket, View};
 use session::{Content, Inc, Name, Session, Stamp, State, Token, Version};
 
 use super::cluster::{Breach, Cluster, FOUNDING, KEY, Process, READING, slot};
+use super::plan::SLOTS;
 use super::print::Print;
 
 /// A write, or the end of the session.
@@ -241,6 +242,29 @@ impl Cluster {
         if got > 0 && holders.len() < got.min(others) + 1 {
             let detail = format!("reports {got} others, {} in all have it", holders.len());
             return Err(told("I-ACK", host, &detail));
+        }
+        if got == 0 || acked.report.got < acked.report.asked {
+            return Ok(());
+        }
+        self.check_layouts(host, &holders)
+    }
+
+    /// V5: a level that is reached holds in each layout in force at whoever stamped: in each that
+    /// has another owner one has it.
+    fn check_layouts(&self, host: usize, holders: &BTreeSet<Inc>) -> Result<(), Breach> {
+        let Some(process) = self.process(host).filter(|p| holders.contains(&p.inc)) else {
+            return Ok(());
+        };
+        let view = process.node.view();
+        let placement = Placement::new(view, 0, SLOTS);
+        for age in 0..view.layouts.len() {
+            let mut others =
+                placement.owners_by(age, slot()).filter(|owner| *owner != process.inc).peekable();
+            if others.peek().is_some() && !others.any(|owner| holders.contains(&owner)) {
+                let epoch = view.layouts[age].epoch;
+                let detail = format!("no other owner by the layout of epoch {epoch} has it");
+                return Err(told("V5", host, &detail));
+            }
         }
         Ok(())
     }

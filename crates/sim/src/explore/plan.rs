@@ -67,6 +67,8 @@ pub struct Plan {
     pub allowance: Allowance,
     /// Messages that may be in flight at once; what leads to more is not followed.
     pub air_max: usize,
+    /// Events on the way to a state at most, unless somebody asks for another number.
+    pub depth: usize,
     /// Which rules hold.
     pub rules: Rules,
 }
@@ -80,6 +82,18 @@ const ALLOWANCE: Allowance = Allowance {
     duplicates: 1,
     seconds: 2,
     intervals: 1,
+};
+
+/// Nothing: for plans that allow little and go far.
+const NOTHING: Allowance = Allowance {
+    writes: 0,
+    ends: 0,
+    reads: 0,
+    crashes: 0,
+    drops: 0,
+    duplicates: 0,
+    seconds: 0,
+    intervals: 0,
 };
 
 fn count(copies: u16) -> Copies {
@@ -104,11 +118,13 @@ impl Plan {
             level: Ack::One,
             allowance: ALLOWANCE,
             air_max: 6,
+            depth: if nodes > 2 { 6 } else { 8 },
             rules: Rules::default(),
         };
         let agreed = Self {
             fixed: false,
             allowance: Allowance { reads: 1, duplicates: 0, drops: 1, ..ALLOWANCE },
+            depth: if nodes > 2 { 5 } else { 7 },
             ..fixed.clone()
         };
         let newcomer = all[1..].to_vec();
@@ -161,21 +177,61 @@ impl Plan {
         ]
     }
 
+    /// The same with little that may happen beside what is decided, which is followed much further:
+    /// through a whole transition.
+    #[must_use]
+    pub fn far(nodes: usize) -> Vec<Self> {
+        let far = |name, plan: Self| Self {
+            name,
+            allowance: Allowance { writes: 1, crashes: 1, ..NOTHING },
+            depth: if nodes > 2 { 8 } else { 12 },
+            ..plan
+        };
+        let of = |name| Self::all(nodes).into_iter().find(|plan| plan.name == name);
+        let pairs = [
+            ("join-far", "join"),
+            ("move-far", "move"),
+            ("drain-far", "drain"),
+            ("resize-far", "resize"),
+            ("remove-far", "remove"),
+        ];
+        pairs.into_iter().filter_map(|(name, base)| Some(far(name, of(base)?))).collect()
+    }
+
+    /// What finds that a rule is missing: each with little that may happen, so that it goes far.
+    #[must_use]
+    pub fn hunts() -> Vec<Self> {
+        let writes = |writes| Allowance { writes, ..NOTHING };
+        let hunt = |nodes, base, allowance, depth| {
+            let plan = Self::all(nodes).into_iter().find(|plan| plan.name == base)?;
+            Some(Self { allowance, depth, ..plan })
+        };
+        let read = Allowance { reads: 1, ..writes(2) };
+        let crash = Allowance { reads: 1, crashes: 1, seconds: 1, ..writes(1) };
+        let plans = [
+            hunt(2, "fixed", Allowance { ends: 1, crashes: 1, duplicates: 1, ..writes(2) }, 5),
+            hunt(2, "drain", writes(1), 12),
+            hunt(2, "move", writes(1), 13),
+            hunt(2, "resize", Allowance { reads: 1, ..writes(1) }, 8),
+            hunt(2, "new", Allowance { reads: 1, crashes: 1, ..writes(2) }, 5),
+            hunt(3, "fixed", writes(2), 6),
+            hunt(3, "join", writes(1), 6),
+            hunt(3, "drain", writes(2), 5),
+            hunt(3, "new", writes(2), 4),
+            hunt(3, "fixed", read, 6),
+            hunt(2, "fixed", crash, 8),
+            hunt(3, "all", Allowance { seconds: 1, ..writes(1) }, 7),
+            hunt(3, "fixed", writes(3), 6),
+            hunt(3, "move", writes(1), 9),
+        ];
+        plans.into_iter().flatten().collect()
+    }
+
     /// The plan of that name.
     #[must_use]
     pub fn named(name: &str, nodes: usize) -> Option<Self> {
-        Self::all(nodes).into_iter().find(|plan| plan.name == name)
-    }
-
-    /// How far it is explored unless somebody says otherwise.
-    #[must_use]
-    pub fn depth(&self) -> usize {
-        match (self.hosts, self.fixed) {
-            (..=2, true) => 8,
-            (..=2, false) => 7,
-            (_, true) => 6,
-            (_, false) => 6,
-        }
+        let plans = Self::all(nodes).into_iter().chain(Self::far(nodes));
+        plans.into_iter().find(|plan| plan.name == name)
     }
 }
 
