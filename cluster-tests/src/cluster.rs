@@ -39,6 +39,12 @@ impl Addresses {
         self.len() == 0
     }
 
+    /// Of nodes none of which has run yet.
+    pub(crate) fn nowhere(nodes: usize) -> Self {
+        let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Self(Arc::new(Mutex::new(vec![nowhere; nodes])))
+    }
+
     fn set(&self, node: usize, http: SocketAddr) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)[node] = http;
     }
@@ -85,14 +91,13 @@ impl Cluster {
         let mut variables = vec![("REPLICA__NODE__DRAIN_GRACE".to_owned(), "0s".to_owned())];
         variables.extend(over.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
         let members = quic_addresses(nodes)?;
-        let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let cluster = Self {
             folder,
             service: service.clone(),
             variables,
             members,
             processes: (0..nodes).map(|_| None).collect(),
-            addresses: Addresses(Arc::new(Mutex::new(vec![nowhere; nodes]))),
+            addresses: Addresses::nowhere(nodes),
         };
         cluster.make_certificates()?;
         Ok(cluster)

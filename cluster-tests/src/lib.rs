@@ -8,6 +8,7 @@
 //!    └──► History ──► check ──► report
 //! ```
 
+pub mod balancer;
 pub mod check;
 pub mod client;
 pub mod cluster;

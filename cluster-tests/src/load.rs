@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::balancer::Balancer;
 use crate::client::{Answer, Client, Failure, Jar};
 use crate::cluster::Addresses;
 use crate::history::{Call, History, KEYS, Op, Outcome};
@@ -74,9 +75,27 @@ pub struct Visitors {
     started: Instant,
 }
 
-/// Runs a load to its end.
+/// Runs a load to its end: each visitor goes from node to node, whatever becomes of them.
 #[must_use]
 pub fn run(addresses: &Addresses, plan: &Plan, progress: &Progress) -> Visitors {
+    run_among(addresses, None, plan, progress)
+}
+
+/// Runs a load to its end behind a balancer, which is kept up to date meanwhile.
+#[must_use]
+pub fn run_behind(balancer: &Balancer, plan: &Plan, progress: &Progress) -> Visitors {
+    std::thread::scope(|scope| {
+        scope.spawn(|| balancer.follow(&progress.is_over));
+        run_among(balancer.addresses(), Some(balancer), plan, progress)
+    })
+}
+
+fn run_among(
+    addresses: &Addresses,
+    balancer: Option<&Balancer>,
+    plan: &Plan,
+    progress: &Progress,
+) -> Visitors {
     let left = AtomicU64::new(plan.requests);
     let is_left = || {
         left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
@@ -84,7 +103,7 @@ pub fn run(addresses: &Addresses, plan: &Plan, progress: &Progress) -> Visitors 
     let visit = |number: usize| {
         let mut visitor = Visitor::new(number, plan.seed, addresses.clone(), progress.started);
         while !progress.is_over.load(Ordering::Relaxed) && is_left() {
-            visitor.next();
+            visitor.next(balancer);
             if !plan.pause.is_zero() {
                 std::thread::park_timeout(plan.pause);
             }
@@ -166,7 +185,7 @@ impl Visitor {
     }
 
     /// The next request of the mix; without a session it is a login.
-    fn next(&mut self) {
+    fn next(&mut self, balancer: Option<&Balancer>) {
         let wish = if self.client.jar.is_empty() { Wish::Login } else { self.wish() };
         let key = self.random.usize(..KEYS);
         let op = match wish {
@@ -177,14 +196,15 @@ impl Visitor {
             Wish::Login => Op::Login { value: self.value() },
             Wish::Logout => Op::Logout,
         };
-        let node = self.turn;
-        self.turn = (self.turn + 1) % self.addresses.len();
+        let choose = |turn| balancer.map_or(turn, |balancer| balancer.choose(turn));
+        let node = choose(self.turn);
+        self.turn = (node + 1) % self.addresses.len();
         let before = self.client.jar.clone();
         let is_certain = self.call_at(node, op);
         let is_end = matches!(op, Op::Login { .. } | Op::Logout);
         if is_end && is_certain && !before.is_empty() {
             // At once on the node that is asked next, which has heard of the end from another.
-            self.haunt(self.turn, before.clone());
+            self.haunt(choose(self.turn), before.clone());
             self.ghosts.push_back(before);
             if self.ghosts.len() > GHOSTS_MAX {
                 self.ghosts.pop_front();

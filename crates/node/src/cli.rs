@@ -50,7 +50,7 @@ pub(crate) struct DemoArgs {
     #[arg(long, value_name = "N", default_value_t = 3,
           value_parser = clap::value_parser!(u8).range(1..=i64::from(demo::NODES_MAX)))]
     pub(crate) nodes: u8,
-    /// Where copies of a session are kept: "all-to-all" or "primary-backup"
+    /// Where copies of a session are kept: "all-to-all" ("primary-backup" cannot be started yet)
     #[arg(long = "mode", value_name = "WORD", default_value = "all-to-all")]
     pub(crate) spread: String,
     /// Port of the page; the nodes take those after it. By default 8080 for the page if it is

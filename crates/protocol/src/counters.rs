@@ -31,6 +31,10 @@ pub struct Counters {
     pub writes_lost: u64,
     /// Commits forwarded to another owner.
     pub forwarded: u64,
+    /// Forwarded commits sent once more to the same owner.
+    pub forwards_repeated: u64,
+    /// Forwarded commits that the owner asked refused to execute.
+    pub forwards_refused: u64,
     /// Comparisons started.
     pub rounds: u64,
     /// Comparisons that stalled.

@@ -7,6 +7,7 @@ use session::{Inc, SKEW_MS_MAX, Time};
 use crate::event::{Outcome, Ticket};
 use crate::limits::{FORWARD_RETRY_MS, FORWARDS_MAX, FORWARDS_PER_PEER_MAX};
 use crate::message::Commit;
+use crate::retries::patience_ms;
 
 /// Edits of a request of this process, on their way to an owner.
 #[derive(Clone, Hash)]
@@ -18,6 +19,8 @@ pub(crate) struct Outgoing {
     /// The one process that has them. It is changed only when it said that it did nothing.
     pub(crate) target: Option<Inc>,
     sent: Time,
+    /// How often it was sent to the target.
+    tries: u32,
     /// Who said that it may not stamp, and when it may be asked again.
     refused: BTreeMap<Inc, Time>,
 }
@@ -35,13 +38,15 @@ impl Outgoing {
 
     /// Notes that it is sent to `peer` now.
     pub(crate) fn sent_to(&mut self, peer: Inc, now: Time) {
+        self.tries = if self.target == Some(peer) { self.tries + 1 } else { 1 };
         self.target = Some(peer);
         self.sent = now;
     }
 
     /// True if the answer is late enough to ask the same process again.
+    // Rule B6.
     pub(crate) fn is_late(&self, now: Time) -> bool {
-        now.since(self.sent) >= FORWARD_RETRY_MS
+        now.since(self.sent) >= patience_ms(FORWARD_RETRY_MS, self.tries)
     }
 }
 
@@ -103,8 +108,8 @@ impl Forwards {
         }
         self.next += 1;
         let refused = BTreeMap::new();
-        let (target, sent) = (None, Time(0));
-        let outgoing = Outgoing { ticket, commit, deadline, began, target, sent, refused };
+        let (target, sent, tries) = (None, Time(0), 0);
+        let outgoing = Outgoing { ticket, commit, deadline, began, target, sent, tries, refused };
         self.outgoing.insert(self.next, outgoing);
         Some(self.next)
     }

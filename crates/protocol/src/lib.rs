@@ -35,6 +35,7 @@ mod outbox;
 mod placement;
 mod quorum;
 mod repair;
+mod retries;
 mod roster;
 mod rules;
 mod store;

@@ -113,6 +113,19 @@ pub const FORWARDS_PER_PEER_MAX: usize = FORWARDS_MAX / 4;
 /// repetition, and so little that the edits then reach another owner before their deadline.
 pub const ASK_EVERYONE_MS: u64 = 1_000;
 
+/// The interval between repetitions doubles up to this, in milliseconds (rule B6).
+pub const RETRY_MS_MAX: u64 = 5_000;
+
+/// Requests that earn one repetition (rule B6): together they add a tenth to the load.
+pub const REQUESTS_PER_RETRY: u64 = 10;
+
+/// Repetitions per second that are earned without any request, so that a single one on a bad line
+/// is not starved.
+pub const RETRIES_PER_SECOND: u64 = 10;
+
+/// Repetitions that may be saved up.
+pub const RETRIES_SAVED_MAX: u64 = 100;
+
 /// An edit without an answer is sent again to the same process after this long, in milliseconds;
 /// it is recognised there by its number (amendment 4).
 pub const FORWARD_RETRY_MS: u64 = 300;

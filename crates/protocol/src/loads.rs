@@ -8,6 +8,7 @@ use session::{Inc, SessionKey, State, Time, Version};
 use crate::event::Ticket;
 use crate::limits::{FETCH_RETRY_MS, LOADS_FOR_PEERS_MAX, LOADS_MAX, LOADS_PER_PEER_MAX};
 use crate::message::Commit;
+use crate::retries::patience_ms;
 use crate::waiters::Asker;
 
 /// What is done once the copy is good enough.
@@ -40,9 +41,10 @@ pub(crate) struct Load {
     asked: BTreeMap<Inc, Asked>,
 }
 
-#[derive(Clone, Copy, Debug, Hash)]
+#[derive(Clone, Copy, Debug, Default, Hash)]
 struct Asked {
     at: Time,
+    tries: u32,
     /// `Some(synced)` once it has answered.
     answered: Option<bool>,
 }
@@ -84,12 +86,15 @@ impl Load {
         }
     }
 
-    /// Notes that `peer` is asked now; false if it has answered or was asked a moment ago.
-    pub(crate) fn ask(&mut self, peer: Inc, now: Time) -> bool {
-        let asked = self.asked.entry(peer).or_insert(Asked { at: Time(0), answered: None });
-        let due = asked.answered.is_none() && now.since(asked.at) >= FETCH_RETRY_MS;
+    /// True if `peer` is to be asked now, for the first time or, if `may_repeat`, once more.
+    // Rule B6.
+    pub(crate) fn ask(&mut self, peer: Inc, now: Time, may_repeat: impl FnOnce() -> bool) -> bool {
+        let asked = self.asked.entry(peer).or_default();
+        let late = now.since(asked.at) >= patience_ms(FETCH_RETRY_MS, asked.tries);
+        let due = asked.answered.is_none() && (asked.tries == 0 || (late && may_repeat()));
         if due {
             asked.at = now;
+            asked.tries += 1;
         }
         due
     }
@@ -237,8 +242,8 @@ mod tests {
         let number = loads.add(load()).expect("room");
         assert!(!loads.answer(number, Inc(2), true), "not asked");
         assert!(!loads.answer(number + 1, Inc(2), true), "no such question");
-        loads.get_mut(number).expect("it waits").ask(Inc(2), NOW);
-        loads.get_mut(number).expect("it waits").ask(Inc(3), NOW);
+        loads.get_mut(number).expect("it waits").ask(Inc(2), NOW, || true);
+        loads.get_mut(number).expect("it waits").ask(Inc(3), NOW, || true);
         assert!(loads.answer(number, Inc(2), false));
         let load = loads.get(number).expect("it waits");
         assert!(load.has_answered(Inc(2)) && !load.is_confirmed() && !load.is_quiet());

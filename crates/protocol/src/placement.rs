@@ -6,6 +6,14 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::view::{Copies, Layout, Member, View};
 
+impl Layout {
+    /// True if this layout divides the slots among these members, into that many copies.
+    pub(crate) fn is_for(&self, copies: Copies, members: &[Member]) -> bool {
+        let place = |member: &Member| (member.inc, member.zone.clone());
+        self.copies == copies && self.members.iter().map(place).eq(members.iter().map(place))
+    }
+}
+
 /// An owner of a slot by one layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Owner {
@@ -155,7 +163,8 @@ impl<'a> Ranking<'a> {
         names.sort_unstable();
         names.dedup();
         let zone_of = |member: &Member| names.binary_search(&&member.zone).unwrap_or(0);
-        let zones = if names.len() > 1 { members.iter().map(zone_of).collect() } else { Vec::new() };
+        let zones =
+            if names.len() > 1 { members.iter().map(zone_of).collect() } else { Vec::new() };
         Self { members, zones, copies }
     }
 
@@ -174,11 +183,8 @@ impl<'a> Ranking<'a> {
 
     /// Indexes of all members, the most preferred for `slot` first.
     fn ranked(&self, slot: u16) -> Vec<usize> {
-        let hash = |member: &Member| {
-            xxh3_64_with_seed(member.name.0.as_bytes(), u64::from(slot))
-        };
-        let mut order: Vec<(u64, usize)> =
-            self.members.iter().map(hash).zip(0..).collect();
+        let hash = |member: &Member| xxh3_64_with_seed(member.name.0.as_bytes(), u64::from(slot));
+        let mut order: Vec<(u64, usize)> = self.members.iter().map(hash).zip(0..).collect();
         order.sort_unstable_by(|a, b| b.cmp(a));
         order.into_iter().map(|(_, index)| index).collect()
     }

@@ -109,7 +109,8 @@ impl std::error::Error for Refused {}
 #[derive(Clone, Debug, Hash)]
 pub struct Roster {
     view: View,
-    copies: Copies,
+    /// How many members are to hold each session.
+    wanted: Copies,
     /// Members that have reported that they are synced in the layout of that epoch.
     synced: BTreeSet<(u64, Inc)>,
     /// How many slots there are: all of them, but in a simulator that uses a part.
@@ -128,7 +129,7 @@ impl Roster {
             layouts: Vec::new(),
             losses: BTreeMap::new(),
         };
-        Self { view, copies: Copies::All, synced: BTreeSet::new(), slots, rules }
+        Self { view, wanted: Copies::All, synced: BTreeSet::new(), slots, rules }
     }
 
     /// The present view.
@@ -143,7 +144,9 @@ impl Roster {
         let seats = next.flat_map(|layout| layout.members.iter().map(|m| (layout.epoch, m.inc)));
         seats
             .filter_map(|(epoch, inc)| Some((epoch, inc?)))
-            .filter(|(epoch, inc)| self.view.contains(*inc) && !self.synced.contains(&(*epoch, *inc)))
+            .filter(|(epoch, inc)| {
+                self.view.contains(*inc) && !self.synced.contains(&(*epoch, *inc))
+            })
             .map(|(_, inc)| inc)
     }
 
@@ -161,15 +164,15 @@ impl Roster {
             Decision::Begin { generation: 0, .. } => return Err(Refused::Late),
             Decision::Begin { generation, copies } => {
                 self.view.generation = *generation;
-                self.copies = *copies;
+                self.wanted = *copies;
             }
             _ if !begun => return Err(Refused::OutOfPlace),
             Decision::Join { name, zone, start } => self.join(index, name, zone, *start)?,
             Decision::Synced { inc, epoch } => self.note_synced(*inc, *epoch)?,
             Decision::Drain { inc } => self.drain(*inc)?,
             Decision::Remove { inc, accept_loss } => self.remove(index, *inc, *accept_loss)?,
-            Decision::Resize { copies } if *copies == self.copies => return Err(Refused::NoNews),
-            Decision::Resize { copies } => self.copies = *copies,
+            Decision::Resize { copies } if *copies == self.wanted => return Err(Refused::NoNews),
+            Decision::Resize { copies } => self.wanted = *copies,
             Decision::Recover { survivor } => self.recover(index, *survivor)?,
         }
         self.view.epoch = index;
@@ -269,7 +272,11 @@ impl Roster {
 
     /// Who has everything of a slot: its owners by the oldest layout, and those by a later one that
     /// have reported to be synced there.
-    fn speakers<'a>(&'a self, placement: &'a Placement, slot: Slot) -> impl Iterator<Item = Inc> + 'a {
+    fn speakers<'a>(
+        &'a self,
+        placement: &'a Placement,
+        slot: Slot,
+    ) -> impl Iterator<Item = Inc> + 'a {
         let layouts = self.view.layouts.iter().enumerate().skip(1);
         let synced: BTreeSet<Inc> = layouts
             .flat_map(|(age, layout)| {
@@ -299,14 +306,14 @@ impl Roster {
         }
         let staying = |member: &&Member| !member.leaving;
         let members: Vec<Member> = self.view.members.iter().filter(staying).cloned().collect();
-        let fits = |l: &Layout| l.copies == self.copies && is_of(l, &members);
+        let fits = |layout: &Layout| layout.is_for(self.wanted, &members);
         if members.is_empty() || self.view.layouts.last().is_some_and(fits) {
             return;
         }
         if self.view.layouts.len() >= LAYOUTS_MAX {
             self.give_up_middle(index);
         }
-        self.view.layouts.push(Layout { epoch: index, copies: self.copies, members });
+        self.view.layouts.push(Layout { epoch: index, copies: self.wanted, members });
         let in_force: BTreeSet<u64> = self.view.layouts.iter().map(|l| l.epoch).collect();
         self.synced.retain(|(epoch, _)| in_force.contains(epoch));
     }
@@ -330,9 +337,4 @@ impl Roster {
         let gone = |member: &Member| member.inc.is_none_or(|inc| !self.view.contains(inc));
         layout.members.iter().any(gone)
     }
-}
-
-fn is_of(layout: &Layout, members: &[Member]) -> bool {
-    let place = |member: &Member| (member.inc, member.zone.clone());
-    layout.members.iter().map(place).eq(members.iter().map(place))
 }

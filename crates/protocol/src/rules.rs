@@ -30,6 +30,8 @@ pub enum Rule {
     DirtyUntilAck,
     /// D4: a write to an ended session is refused.
     GoneAfterEnd,
+    /// D2: nothing takes the place of a session that has ended.
+    RotatedWhileAlive,
     /// B1: an acknowledgement names its batch; switched off, it confirms all earlier ones.
     AckNamesBatch,
     /// A1: the first addition leaves `since` alone.
@@ -82,7 +84,7 @@ mod switched {
         /// Those that storms notice within two thousand seeds, in the order of their declaration.
         /// [`Rule::RetiredNotStamped`] is not among them: what it prevents is so rare that a test
         /// of the state machine has to bring it about.
-        pub const ALL: [Self; 31] = [
+        pub const ALL: [Self; 32] = [
             Self::LoCheck,
             Self::VectorToken,
             Self::DeadOnArrival,
@@ -94,6 +96,7 @@ mod switched {
             Self::DistinctAcks,
             Self::DirtyUntilAck,
             Self::GoneAfterEnd,
+            Self::RotatedWhileAlive,
             Self::AckNamesBatch,
             Self::FirstAddition,
             Self::EditsCarryAt,

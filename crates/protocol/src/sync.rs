@@ -67,6 +67,11 @@ impl Sync {
         self.speaks.contains(&true)
     }
 
+    /// True if this node is synced in a layout in force beside the oldest.
+    pub(crate) fn has_reported(&self) -> bool {
+        !self.reported.is_empty()
+    }
+
     /// Members that it still has to be compared with, under a fixed view.
     pub(crate) fn pending(&self) -> usize {
         if self.whole { 0 } else { self.pending.len() }
@@ -89,7 +94,11 @@ impl Sync {
     /// True if this makes the node synced under a fixed view. `is_silent` tells which members do
     /// not answer.
     // Rule S1.
-    pub(crate) fn check_whole(&mut self, now: Time, is_silent: impl Fn(&MemberName) -> bool) -> bool {
+    pub(crate) fn check_whole(
+        &mut self,
+        now: Time,
+        is_silent: impl Fn(&MemberName) -> bool,
+    ) -> bool {
         let waited = now.since(self.started) >= SUSPECT_MS;
         if self.whole || !self.pending.iter().all(|member| waited && is_silent(member)) {
             return false;
@@ -136,7 +145,10 @@ impl Sync {
             }
             let mut owned =
                 placement.slots().filter(|slot| placement.owners_by(age, *slot).any(|o| o == me));
-            if owned.all(|slot| self.inherits(placement, slot, age) || self.has_caught_up(view, placement, me, slot, age)) {
+            if owned.all(|slot| {
+                self.inherits(placement, slot, age)
+                    || self.has_caught_up(view, placement, me, slot, age)
+            }) {
                 news.push(layout.epoch);
             }
         }
@@ -148,7 +160,8 @@ impl Sync {
     /// True if the owners of the slot are the same by all layouts up to that age, so that nothing
     /// has to move.
     fn inherits(&self, placement: &Placement, slot: Slot, age: usize) -> bool {
-        (0..age).all(|earlier| placement.owners_by(earlier, slot).eq(placement.owners_by(age, slot)))
+        (0..age)
+            .all(|earlier| placement.owners_by(earlier, slot).eq(placement.owners_by(age, slot)))
     }
 
     /// True if `me` has compared itself with every earlier owner, sealed.

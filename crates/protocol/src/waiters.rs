@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use session::{Inc, SessionKey, Stamp, Time, Version};
+use session::{EndReason, Inc, SessionKey, Stamp, Time, Version};
 
 use crate::event::{Ack, Acked, Outcome, Report, Ticket};
 use crate::limits::WAITERS_MAX;
@@ -23,8 +23,8 @@ pub(crate) enum Asker {
 pub(crate) enum Target {
     /// Everything up to this stamp of this writer.
     Write(Stamp),
-    /// The end of the session.
-    End,
+    /// The end of the session, which was told for this reason.
+    End(EndReason),
 }
 
 /// A commit that has taken effect here and waits for others.
@@ -57,9 +57,9 @@ impl Waiter {
     fn is_reached_by(&self, hi: Option<&Version>) -> bool {
         match (self.target, hi) {
             // A tombstone has everything that the session ever had, and says so.
-            (Target::End, None) => true,
+            (Target::End(_), None) => true,
             (Target::Write(stamp), Some(hi)) => hi.covers(stamp),
-            (Target::End, Some(_)) | (Target::Write(_), None) => false,
+            (Target::End(_), Some(_)) | (Target::Write(_), None) => false,
         }
     }
 }
@@ -87,9 +87,9 @@ impl Waiters {
         waiter: Waiter,
         quorum: Quorum<'_>,
     ) -> Option<(Asker, Outcome)> {
-        let report = quorum.report(key, waiter.level, &waiter.got);
-        if report.is_reached() || self.count >= WAITERS_MAX {
-            return Some(waiter.outcome(report));
+        let standing = quorum.standing(key, waiter.level, &waiter.got);
+        if standing.is_over || self.count >= WAITERS_MAX {
+            return Some(waiter.outcome(standing.report));
         }
         self.by_key.entry(key).or_default().push(waiter);
         self.count += 1;
@@ -119,11 +119,21 @@ impl Waiters {
         })
     }
 
-    /// The session has ended: waiting writes are gone, waiting ends go on waiting.
-    // Rule D4.
-    pub(crate) fn end(&mut self, key: SessionKey, quorum: Quorum<'_>) -> Vec<(Asker, Outcome)> {
-        let ended = |waiter: &mut Waiter| matches!(waiter.target, Target::Write(_));
-        let gone = self.resolve(key, quorum, ended);
+    /// The session has ended, or is known to have ended for this reason as well: waiting writes are
+    /// gone, and so is a login whose session somebody has logged out or forced out; waiting ends
+    /// go on waiting.
+    // Rules D2, D4.
+    pub(crate) fn end(
+        &mut self,
+        key: SessionKey,
+        reason: EndReason,
+        quorum: Quorum<'_>,
+    ) -> Vec<(Asker, Outcome)> {
+        let gone = self.resolve(key, quorum, |waiter| match waiter.target {
+            Target::Write(_) => true,
+            Target::End(EndReason::Rotated) => reason != EndReason::Rotated,
+            Target::End(_) => false,
+        });
         gone.into_iter().map(|(asker, _)| (asker, Outcome::Gone)).collect()
     }
 
@@ -138,9 +148,7 @@ impl Waiters {
         let keys: Vec<SessionKey> = self.by_key.keys().copied().collect();
         let mut done = Vec::new();
         for key in keys {
-            let over = |waiter: &mut Waiter| {
-                waiter.deadline <= now || hopeless(key, &waiter.got)
-            };
+            let over = |waiter: &mut Waiter| waiter.deadline <= now || hopeless(key, &waiter.got);
             done.extend(self.resolve(key, quorum, over));
         }
         done
@@ -170,10 +178,10 @@ impl Waiters {
         let mut done = Vec::new();
         waiters.retain_mut(|waiter| {
             let given_up = is_done(waiter);
-            let report = quorum.report(key, waiter.level, &waiter.got);
-            let answered = given_up || report.is_reached();
+            let standing = quorum.standing(key, waiter.level, &waiter.got);
+            let answered = given_up || standing.is_over;
             if answered {
-                done.push((waiter.asker, waiter.version.clone(), report));
+                done.push((waiter.asker, waiter.version.clone(), standing.report));
             }
             !answered
         });
@@ -240,11 +248,22 @@ mod tests {
     fn an_end_makes_waiting_writes_gone_and_waits_itself() {
         let mut waiters = Waiters::new(Rules::default());
         waiters.add(key(0, 0), waiter(1, Target::Write(WRITE), 1));
-        waiters.add(key(0, 0), waiter(2, Target::End, 1));
-        let gone = waiters.end(key(0, 0));
+        waiters.add(key(0, 0), waiter(2, Target::End(EndReason::Logout), 1));
+        let gone = waiters.end(key(0, 0), EndReason::Logout);
         assert_eq!(gone, [(Asker::Local(Ticket(1)), Outcome::Gone)]);
         let answers = waiters.acknowledge(Inc(2), key(0, 0), None);
         assert_eq!(done(&answers), [(2, 1)]);
+    }
+
+    /// Tests rule D2: a login's end goes on waiting when it comes back from another node, and is
+    /// gone when its session was logged out elsewhere.
+    #[test]
+    fn a_waiting_login_is_gone_at_a_logout() {
+        let mut waiters = Waiters::new(Rules::default());
+        waiters.add(key(0, 0), waiter(1, Target::End(EndReason::Rotated), 1));
+        assert_eq!(waiters.end(key(0, 0), EndReason::Rotated), []);
+        let gone = waiters.end(key(0, 0), EndReason::Logout);
+        assert_eq!(gone, [(Asker::Local(Ticket(1)), Outcome::Gone)]);
     }
 
     /// Tests rule C1.
@@ -267,13 +286,18 @@ mod tests {
     fn bound_waiters_max() {
         let mut waiters = Waiters::new(Rules::default());
         for number in 0..WAITERS_MAX as u64 {
-            assert!(waiters.add(key(0, 0), waiter(number, Target::End, 1)).is_none());
+            assert!(
+                waiters.add(key(0, 0), waiter(number, Target::End(EndReason::Logout), 1)).is_none()
+            );
         }
-        let answer = waiters.add(key(0, 0), waiter(99_999, Target::End, 1));
+        let answer = waiters.add(key(0, 0), waiter(99_999, Target::End(EndReason::Logout), 1));
         assert_eq!(done(&[answer.expect("an answer")]), [(99_999, 0)]);
         assert_eq!(waiters.len(), WAITERS_MAX);
         waiters.acknowledge(Inc(2), key(0, 0), None);
-        assert!(waiters.add(key(0, 0), waiter(1, Target::End, 1)).is_none(), "there is room");
+        assert!(
+            waiters.add(key(0, 0), waiter(1, Target::End(EndReason::Logout), 1)).is_none(),
+            "there is room"
+        );
     }
 
     #[test]

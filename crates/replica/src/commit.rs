@@ -44,7 +44,13 @@ impl Session {
                     self.0.state.lock().working.rebase(*session, limits);
                 }
                 Opened::Ended(tombstone) => {
-                    self.0.state.lock().working.standing = Standing::Ended(tombstone.reason);
+                    let id = self.0.replica.draw_id();
+                    let working = &mut self.0.state.lock().working;
+                    // What was planned meanwhile was meant for the session that has ended: the
+                    // next commit will be told so.
+                    if working.plan == Plan::Keep {
+                        working.lose(id, tombstone.reason);
+                    }
                 }
                 // What is held already will do.
                 Opened::NotFound | Opened::Unavailable => {}
@@ -79,8 +85,14 @@ impl Session {
             Job::Begin(edits) => self.begin(key, standing, edits, level).await?,
             Job::Write(edits) => self.write(key, at, edits, level, now).await?,
             Job::Rotate { id, user, transcript } => {
+                // As in `begin`; a login is another matter, whoever was signed in before.
+                if standing == Standing::Ended(EndReason::Rotated) && user.is_none() {
+                    return Err(CommitError::Gone(Some(EndReason::Rotated)));
+                }
                 let old = (standing == Standing::Living).then_some((key, at));
-                self.rotate(old, &id, user, transcript, level).await?
+                let rotated = self.rotate(old, &id, user, transcript, level).await;
+                // The id of a plan that failed halfway is used up.
+                rotated.inspect_err(|_| self.draw_plan_again())?
             }
             Job::End => self.end(key, at).await?,
         };
@@ -111,7 +123,13 @@ impl Session {
         }
         let id = self.0.state.lock().working.id.clone();
         let created = self.create(key, None, edits.clone(), level).await;
-        let (core, acked) = created.inspect_err(|error| self.restore(error, edits))?;
+        let (core, acked) = created.inspect_err(|error| {
+            // Under the same id the next try would meet what this one may have left behind: counters
+            // would count twice, or two different sessions be in conflict.
+            let fresh = self.0.replica.draw_id();
+            self.0.state.lock().working.id = fresh;
+            self.restore(error, edits);
+        })?;
         let report = acked.report;
         self.0.state.lock().became(id, core, acked);
         Ok(report)
@@ -150,12 +168,13 @@ impl Session {
         let (core, acked) = self.create(id.key(), user, transcript, level).await?;
         let mut report = acked.report;
         if let Some((key, at)) = old {
-            match self.finish(key, at, EndReason::Rotated).await {
-                Ok(ended) => report = worse(report, ended),
+            match done(self.end_at(key, at, EndReason::Rotated).await) {
+                Ok(ended) => report = worse(report, ended.report),
                 Err(error) => {
-                    // The client keeps its old session; nobody ever learns the id of the new one.
-                    let _ = self.finish(id.key(), acked.version, EndReason::Rotated).await;
-                    self.0.state.lock().draw_again(self.0.replica.draw_id());
+                    // Nobody ever learns the id of the new one. The client keeps its old session;
+                    // or has none, if that had been ended by somebody else, perhaps by a logout
+                    // which the new one, made of a copy, would have outlived.
+                    let _ = self.end_at(id.key(), acked.version, EndReason::Rotated).await;
                     return Err(error);
                 }
             }
@@ -178,40 +197,60 @@ impl Session {
         let creation = Creation { user, absolute_ms, idle_ms: millis(section.idle_timeout) };
         let mut rest = edits.split_off(edits.len().min(EDITS_MAX));
         let (core, outcome) = replica.driver.create(key, &creation, edits, level).await;
-        let mut acked = done(outcome)?;
         let core = core.ok_or(CommitError::Unavailable)?;
+        let created = done(outcome);
+        let mut acked = created.inspect_err(|error| {
+            if *error == CommitError::Unknown {
+                self.abandon(key, core.created.into());
+            }
+        })?;
         while !rest.is_empty() {
             let next = rest.split_off(rest.len().min(EDITS_MAX));
             let (edits, at) = (std::mem::replace(&mut rest, next), acked.version.clone());
             let commit = Commit { key, life: Life::Keep, at, edits, level };
-            let further = done(replica.driver.commit(commit).await)?;
+            let further = done(replica.driver.commit(commit).await);
+            let further = further.inspect_err(|_| self.abandon(key, acked.version.clone()))?;
             let report = worse(acked.report, further.report);
             acked = Acked { version: further.version, report };
         }
         Ok((core, acked))
     }
 
+    /// Ends what a creation may have left behind, whose id nobody will learn. As well as it goes:
+    /// nobody waits for it, and what stays after all is never used and expires.
+    fn abandon(&self, key: SessionKey, at: Version) {
+        drop(self.end_at(key, at, EndReason::Rotated));
+    }
+
     async fn end(&self, key: SessionKey, at: Version) -> std::result::Result<Report, CommitError> {
-        let report = self.finish(key, at, EndReason::Logout).await?;
+        let report = match done(self.end_at(key, at, EndReason::Logout).await) {
+            Ok(acked) => acked.report,
+            // One that is gone for whatever reason is no error here.
+            Err(CommitError::Gone(_)) => Report::default(),
+            Err(error) => return Err(error),
+        };
         let mut state = self.0.state.lock();
         state.working.standing = Standing::Ended(EndReason::Logout);
         state.id_change = Some(IdChange::Clear);
         Ok(report)
     }
 
-    /// Ends a session on all nodes; one that has ended already is no error.
-    async fn finish(
+    /// Ends a session on all nodes, when this is called; it need not be waited for.
+    fn end_at(
         &self,
         key: SessionKey,
         at: Version,
         reason: EndReason,
-    ) -> std::result::Result<Report, CommitError> {
+    ) -> impl Future<Output = Outcome> + use<> {
         let life = Life::End(reason);
         let commit = Commit { key, life, at, edits: Vec::new(), level: Ack::All };
-        match done(self.0.replica.driver.commit(commit).await) {
-            Ok(acked) => Ok(acked.report),
-            Err(CommitError::Gone(_)) => Ok(Report::default()),
-            Err(error) => Err(error),
+        self.0.replica.driver.commit(commit)
+    }
+
+    fn draw_plan_again(&self) {
+        let fresh = self.0.replica.draw_id();
+        if let Plan::Rotate { id, .. } = &mut self.0.state.lock().working.plan {
+            *id = fresh;
         }
     }
 
@@ -267,13 +306,6 @@ impl State {
         working.seen = acked.version;
         self.presented = None;
         self.id_change = Some(IdChange::Set(id));
-    }
-
-    /// The id of a plan that failed halfway is used up.
-    fn draw_again(&mut self, fresh: SessionId) {
-        if let Plan::Rotate { id, .. } = &mut self.working.plan {
-            *id = fresh;
-        }
     }
 }
 

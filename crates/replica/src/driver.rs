@@ -148,11 +148,12 @@ impl Driver {
 
     /// Calls one command; its answer comes at once or is waited for.
     fn ask(&self, key: SessionKey, command: impl FnOnce(&mut Node, Ticket, Time)) -> Pending {
-        if self.is_closed() {
-            return Pending::Closed;
-        }
         let (output, pending) = {
             let mut shard = self.shards[shard_of(key)].lock();
+            // Under the lock, as `close` relies on.
+            if self.is_closed() {
+                return Pending::Closed;
+            }
             let now = self.clock.now();
             shard.tickets += 1;
             let ticket = Ticket(shard.tickets);
@@ -168,9 +169,17 @@ impl Driver {
         pending
     }
 
-    /// Takes no more commands of the application.
+    /// Takes no more commands of the application. What was taken is in the shards when this
+    /// returns, so that whoever looks afterwards what others lack sees all of it.
     pub(crate) fn close(&self) {
         self.is_closed.store(true, Ordering::Relaxed);
+        // A command looks at the flag under its shard's lock. One that found it unset holds the lock
+        // still, or has let go of it after its write was marked for the others; one that takes the
+        // lock after this finds the flag set. No test can bring about the moment between the look
+        // and the lock, which was there when the look came first.
+        for shard in &self.shards {
+            drop(shard.lock());
+        }
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -386,7 +395,9 @@ impl Shard {
                 Event::Committed(ticket, outcome) => {
                     self.answer(ticket, Answer::Committed(outcome), &mut output);
                 }
-                Event::Synced => output.synced = true,
+                Event::Synced(_) => output.synced = true,
+                // Said of views that change; here the configuration fixes the view.
+                Event::Behind(..) | Event::LossAccepted(_) | Event::Removed => {}
                 Event::Violation(inc, violation) => output.violations.push((inc, violation)),
             }
         }

@@ -209,8 +209,8 @@ impl Replica {
         }
     }
 
-    /// Stops this node in good order: takes no more requests for sessions, waits until all nodes that answer have what was written
-    /// here, at most [`FLUSH_TIMEOUT`], then takes its leave.
+    /// Stops this node in good order: takes no more requests for sessions, waits until all nodes
+    /// that answer have what was written here, at most [`FLUSH_TIMEOUT`], then takes its leave.
     ///
     /// # Errors
     /// [`StopError::NotFlushed`] if a node that answers still lacks something; it is stopped

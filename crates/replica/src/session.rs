@@ -246,7 +246,9 @@ impl Session {
     }
 
     /// Signs the visitor in: another session takes the place of this one, with a fresh id and a
-    /// copy of what is in it. The old id is refused from then on (promise P5).
+    /// copy of what is in it. The old id is refused from then on (promise P5). If this session is
+    /// ended elsewhere before that is committed, the commit fails with
+    /// [`CommitError::Gone`](crate::CommitError::Gone), HTTP 410, and nobody is signed in.
     ///
     /// # Errors
     /// The user's name is empty or longer than 128 bytes.
@@ -257,7 +259,8 @@ impl Session {
         Ok(())
     }
 
-    /// Gives the session a fresh id, with the same user: after a change of rights.
+    /// Gives the session a fresh id, with the same user: after a change of rights. As with
+    /// [`sign_in`](Self::sign_in), a session that is ended elsewhere before the commit stays ended.
     pub fn renew(&self) {
         let id = self.0.replica.draw_id();
         let mut state = self.0.state.lock();

@@ -33,8 +33,12 @@ impl Replica {
     /// The living sessions of a user that this node holds, the latest first.
     #[must_use]
     pub fn sessions_of(&self, user: &str) -> Vec<SessionSummary> {
+        let now = self.shared.driver.clock.now();
         let mut found: Vec<SessionSummary> = Vec::new();
         self.each_of(user, |_, session| {
+            if session.is_idle(now) {
+                return;
+            }
             found.push(SessionSummary {
                 created: system_time(session.core.created.hlc.time()),
                 last_access: system_time(session.last_access),
@@ -44,12 +48,20 @@ impl Replica {
         found
     }
 
-    /// Ends all sessions of a user that this node holds, on all nodes. A login that is under way
-    /// on another node at this very moment may stay.
+    /// Ends all sessions of a user that this node holds, on all nodes, those included that look
+    /// idle here: another node may know of a later use. A login that is under way on another node
+    /// at this very moment may stay.
     ///
     /// # Errors
-    /// A session could not be ended; others may have been. Call it again.
+    /// [`CommitError::Unavailable`] if this node has not caught up with the others, and so does
+    /// not know of all sessions: ask again, or ask another node. Else a session could not be ended,
+    /// and others may have been. Call it again.
     pub async fn end_all(&self, user: &str) -> Result<EndedAll, CommitError> {
+        let mut is_synced = true;
+        self.shared.driver.each(|node| is_synced &= node.is_synced());
+        if !is_synced {
+            return Err(CommitError::Unavailable);
+        }
         let mut found: Vec<(SessionKey, Version)> = Vec::new();
         self.each_of(user, |key, session| found.push((key, session.version.clone())));
         // All are asked to end before the first is waited for: their nodes acknowledge together.
@@ -82,7 +94,6 @@ impl Replica {
                 if let State::Alive(session) = state
                     && session.core.user.as_ref().is_some_and(|held| held.as_str() == user)
                     && !session.is_dead(now)
-                    && !session.is_idle(now)
                 {
                     look(key, session);
                 }

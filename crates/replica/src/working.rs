@@ -186,6 +186,17 @@ impl Working {
         }
     }
 
+    /// The session turns out to have ended: nothing of it is seen any more, least of all whose it
+    /// was. Edits that nobody has committed yet begin another one.
+    pub(crate) fn lose(&mut self, fresh: SessionId, reason: EndReason) {
+        let (core, last_access) = (self.copy.core.clone(), self.copy.last_access);
+        let core = Core { user: None, ..core };
+        let copy = Session { version: Version::new(), last_access, ..Session::new(core) };
+        let edits = std::mem::take(&mut self.edits);
+        *self = Self::around(fresh, Standing::Ended(reason), copy, Version::new());
+        self.edits = edits;
+    }
+
     /// Another session takes the place of this one when it is committed.
     pub(crate) fn rotate(&mut self, id: SessionId, user: Option<User>) {
         self.plan = Plan::Rotate { id, user };

@@ -35,7 +35,7 @@ impl World {
         self.hosts[host].process.as_ref()?.node.store().session(key)
     }
 
-    fn held(&self, host: usize, key: SessionKey) -> Option<&State> {
+    pub(crate) fn held(&self, host: usize, key: SessionKey) -> Option<&State> {
         self.hosts[host].process.as_ref()?.node.store().get(key)
     }
 
@@ -154,8 +154,16 @@ impl World {
             _ => return Ok(()),
         };
         match outcome {
+            Outcome::Done(_) if request.stage == Stage::Ending && request.is_late => {
+                let detail = format!("request {id} takes the place of {key:?}, which had ended");
+                return Err(self.violation("D2", detail));
+            }
             Outcome::Done(acked) => {
-                let ends = request.stage == Stage::Ending || request.purpose == Purpose::Logout;
+                let ends = match request.stage {
+                    Stage::Usual => request.purpose == Purpose::Logout,
+                    Stage::Creating => false,
+                    Stage::Ending | Stage::Undoing => true,
+                };
                 let (asked, got) = (acked.report.asked, usize::from(acked.report.got));
                 let has = |kind| self.kinds.contains(&kind);
                 // A slot in place of sessions, and a session at the end of its life, are not

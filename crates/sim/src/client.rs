@@ -2,8 +2,8 @@
 
 use protocol::{Ack, Commit, Life, Opened, Outcome, Ticket};
 use session::{
-    Content, Core, Edit, EndReason, Name, SKEW_MS_MAX, Session, SessionKey, Time, Token, User,
-    Value, Version, touch_granularity_ms,
+    Content, Core, Edit, EndReason, Name, SKEW_MS_MAX, Session, SessionKey, State, Time, Token,
+    User, Value, Version, touch_granularity_ms,
 };
 
 use crate::fault::FaultKind;
@@ -44,6 +44,8 @@ pub(crate) enum Stage {
     Creating,
     /// A login ends the old session.
     Ending,
+    /// A login whose old session could not be ended, or had ended, ends the new one again.
+    Undoing,
 }
 
 /// A request on its way.
@@ -57,6 +59,8 @@ pub(crate) struct Request {
     pub(crate) opened: Option<Box<Session>>,
     /// The session that a login has made, until the old one has ended.
     pub(crate) fresh: Option<(SessionKey, Token)>,
+    /// Its host knows that the old session of a login has ended.
+    pub(crate) is_late: bool,
     pub(crate) stage: Stage,
     pub(crate) level: Ack,
     pub(crate) began_us: u64,
@@ -97,6 +101,7 @@ impl World {
                 cookie: self.browsers[browser].cookie.clone(),
                 opened: None,
                 fresh: None,
+                is_late: false,
                 stage: Stage::Usual,
                 level,
                 began_us: self.now_us,
@@ -318,9 +323,21 @@ impl World {
                 self.done(id);
             }
             (Stage::Creating, Outcome::Done(acked)) => self.created(host, id, acked.version),
-            // Somebody else ended the old session: the new one stands.
-            (Stage::Ending, Outcome::Done(_) | Outcome::Gone) => self.logged_in(id, &request),
-            (Stage::Creating, Outcome::Gone)
+            (Stage::Ending, Outcome::Done(_)) => self.logged_in(id, &request),
+            (Stage::Ending, Outcome::Gone) => {
+                // A login of the same browser may have been faster.
+                let (browser, old) = (request.browser, request.cookie.as_ref().map(|c| c.0));
+                if self.browsers[browser].cookie.as_ref().map(|c| c.0) == old {
+                    self.browsers[browser].cookie = None;
+                }
+                self.undo(host, id);
+            }
+            (
+                Stage::Ending,
+                Outcome::Refused(_) | Outcome::Full | Outcome::Unavailable | Outcome::Unknown,
+            ) => self.undo(host, id),
+            (Stage::Undoing, _)
+            | (Stage::Creating, Outcome::Gone)
             | (_, Outcome::Refused(_) | Outcome::Full | Outcome::Unavailable | Outcome::Unknown) => {
                 self.done(id);
             }
@@ -330,7 +347,10 @@ impl World {
 
     /// The new session of a login is made; the old one, if any, ends at level `all` (D2, 16).
     fn created(&mut self, host: usize, id: u64, version: Version) {
+        let old = self.requests.get(&id).and_then(|request| request.cookie.as_ref()).map(|c| c.0);
+        let is_late = old.is_some_and(|key| matches!(self.held(host, key), Some(State::Ended(_))));
         let Some(request) = self.requests.get_mut(&id) else { return };
+        request.is_late = is_late;
         if let Some((_, token)) = &mut request.fresh {
             token.version = version;
         }
@@ -343,6 +363,21 @@ impl World {
                 self.commit(host, id, session, life, Vec::new(), Ack::All);
             }
         }
+    }
+
+    /// Rule D2: nobody learns of the new session, and nothing of it stays.
+    fn undo(&mut self, host: usize, id: u64) {
+        let now = self.hosts[host].now(self.now_us);
+        let Some(request) = self.requests.get_mut(&id) else { return };
+        request.stage = Stage::Undoing;
+        request.cookie = request.fresh.take();
+        let Some((key, token)) = request.cookie.clone() else { return self.done(id) };
+        let (life, edits) = (Life::End(EndReason::Rotated), Vec::new());
+        let commit = Commit { key, life, at: token.version, edits, level: Ack::All };
+        self.oracle.attempted(&commit);
+        self.trace(|_| format!("request {id} ends {key:?} again"));
+        let Some(process) = &mut self.hosts[host].process else { return self.done(id) };
+        process.node.commit(Ticket(id), commit, now.plus(DEADLINE_MS), now);
     }
 
     fn logged_in(&mut self, id: u64, request: &Request) {

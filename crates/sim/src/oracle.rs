@@ -68,6 +68,8 @@ pub(crate) struct Oracle {
     pub(crate) seen: Vec<BTreeMap<SessionKey, Seen>>,
     /// Which session each stamp marks a write of.
     stamps: BTreeMap<(Inc, Hlc), SessionKey>,
+    /// Sessions that a process has forgotten for idleness.
+    forgotten: BTreeSet<(Inc, SessionKey)>,
     pub(crate) serial: u64,
     pub(crate) crashes: u64,
     /// Messages other than the beginning of a comparison since the last look.
@@ -83,6 +85,7 @@ impl Oracle {
             records: BTreeMap::new(),
             seen: vec![BTreeMap::new(); nodes],
             stamps: BTreeMap::new(),
+            forgotten: BTreeSet::new(),
             serial: 0,
             crashes: 0,
             loud: 0,
@@ -228,6 +231,10 @@ impl World {
             let detail = format!("n{} forgot {key:?} too early", host + 1);
             return Err(self.violation("T3", detail));
         }
+        let inc = self.hosts[host].process.as_ref().map(|process| process.inc);
+        if let Some(inc) = inc.filter(|_| before.is_some_and(|seen| seen.ended.is_none())) {
+            self.oracle.forgotten.insert((inc, key));
+        }
         Ok(())
     }
 
@@ -306,6 +313,9 @@ impl World {
             let detail = format!("{inc:?} stamped {hlc:?} twice");
             return Err(self.violation("I-HLC", detail));
         }
+        if self.oracle.forgotten.contains(&(inc, key)) {
+            self.forget_lost(key, Stamp { hlc, inc }, before)?;
+        }
         if let Some(seen) = before {
             self.check_removals(host, key, session, seen)?;
         }
@@ -315,6 +325,34 @@ impl World {
         let previous = record.log.iter().filter(|w| w.stamp.inc == inc).map(|w| w.added).sum();
         let added = added_by(Some(session), inc).saturating_sub(previous);
         record.log.push(Logged { stamp: Stamp { hlc, inc }, delta, added });
+        Ok(())
+    }
+
+    /// Rule E4: a process stamps a session that it had forgotten once everybody has given back what
+    /// still exists. What it wrote before and nobody has any more, everybody forgot for idleness
+    /// while a cut kept later accesses from them; it is no part of the session from then on.
+    fn forget_lost(
+        &mut self,
+        key: SessionKey,
+        stamp: Stamp,
+        before: Option<&Seen>,
+    ) -> Result<(), Violation> {
+        let came_back =
+            |write: &Logged| before.is_some_and(|seen| seen.version.covers(write.stamp));
+        let is_lost = |write: &Logged| {
+            write.stamp.inc == stamp.inc && write.stamp.hlc < stamp.hlc && !came_back(write)
+        };
+        let Some(record) = self.oracle.records.get_mut(&key) else { return Ok(()) };
+        let lost: Vec<Stamp> = record.log.iter().filter(|w| is_lost(w)).map(|w| w.stamp).collect();
+        record.log.retain(|write| !is_lost(write));
+        let holds = |stamp: &Stamp| {
+            let copies = self.oracle.seen.iter().filter_map(|seen| seen.get(&key));
+            copies.filter(|copy| copy.ended.is_none()).any(|copy| copy.version.covers(*stamp))
+        };
+        if let Some(held) = lost.iter().find(|stamp| holds(stamp)) {
+            let detail = format!("{key:?}: {stamp:?} claims {held:?}, which somebody else holds");
+            return Err(self.violation("E4", detail));
+        }
         Ok(())
     }
 

@@ -2,13 +2,11 @@
 
 use session::{
     ABSOLUTE_TIMEOUT_MS_MAX, Body, Change, Clock, Core, Delta, EndReason, Inc, Session, SessionKey,
-    Stamp, State, Time, Version,
+    Stamp, State, Time, Tombstone, Version,
 };
 
 use super::{Node, Options};
 use crate::event::{Ack, Event, Opened, Outcome, Ticket};
-use crate::forwards::Known;
-use crate::limits::{ASK_EVERYONE_MS, EDITS_MAX, HOPELESS_MS, REQUEST_MS_MAX};
 use crate::loads::{Load, Purpose};
 use crate::message::{Commit, Lane, Life, Message};
 use crate::outbox::Outbox;
@@ -16,7 +14,6 @@ use crate::placement::Placement;
 use crate::quorum::Quorum;
 use crate::rules::Rule;
 use crate::view::View;
-use crate::violation::Violation;
 use crate::waiters::{Asker, Target, Waiter};
 
 impl Node {
@@ -34,9 +31,18 @@ impl Node {
         if self.executor(&commit, |_| true) == Some(self.options.inc) {
             return self.execute(Asker::Local(ticket), commit, deadline, now);
         }
+        // Rules D2, D4: that it has ended, whoever knows it may say.
+        let is_gone = match commit.life {
+            Life::Create(_) | Life::Keep | Life::End(EndReason::Rotated) => true,
+            Life::End(_) => false,
+        };
+        if is_gone && matches!(self.store.get(commit.key), Some(State::Ended(_))) {
+            return self.answer(Asker::Local(ticket), Outcome::Gone);
+        }
         match self.forwards.add(ticket, commit, deadline, now) {
             Some(number) => {
                 self.counters.forwarded += 1;
+                self.retries.earn();
                 self.advance_forward(number, now);
             }
             None => self.answer(Asker::Local(ticket), Outcome::Unavailable),
@@ -47,7 +53,7 @@ impl Node {
     /// answers and that `may_ask` leaves; owners by the oldest layout come first, because they have
     /// caught up. Edits that depend on what others wrote all go to the first.
     // Rule N2.
-    fn executor(&self, commit: &Commit, may_ask: impl Fn(Inc) -> bool) -> Option<Inc> {
+    pub(super) fn executor(&self, commit: &Commit, may_ask: impl Fn(Inc) -> bool) -> Option<Inc> {
         let conditional = commit.edits.iter().any(session::Edit::is_conditional);
         if self.may_stamp(commit.key) && !conditional {
             return Some(self.options.inc);
@@ -70,7 +76,7 @@ impl Node {
                 }
                 return self.answer(asker, Outcome::Gone);
             }
-            Some(State::Ended(_)) => return self.end(asker, &commit, EndReason::Logout, now),
+            Some(State::Ended(_)) => return self.execute_here(asker, &commit, now),
             Some(State::Alive(session)) => self.covers(session, &commit.at),
             None => matches!(commit.life, Life::Create(_)),
         };
@@ -185,15 +191,23 @@ impl Node {
     }
 
     // Rule D2: an end is a write that waits for its copies; told by this node, or by another before.
+    // But nothing takes the place of a session that has ended: what was made of a copy of it would
+    // outlive its logout.
     fn end(&mut self, asker: Asker, commit: &Commit, reason: EndReason, now: Time) {
         let key = commit.key;
         let (before, tombstone) = match self.store.get(key) {
             Some(State::Alive(session)) => (session.version.clone(), session.end(reason)),
-            Some(State::Ended(tombstone)) => (Version::new(), *tombstone),
+            Some(State::Ended(_))
+                if reason == EndReason::Rotated
+                    && !self.options.rules.off(Rule::RotatedWhileAlive) =>
+            {
+                return self.answer(asker, Outcome::Gone);
+            }
+            Some(State::Ended(held)) => (Version::new(), held.join(Tombstone { reason, ..*held })),
             None => return self.answer(asker, Outcome::Gone),
         };
         let delta = Delta { key, body: Body::End(tombstone) };
-        self.write(asker, commit, delta, &before, Target::End, now);
+        self.write(asker, commit, delta, &before, Target::End(reason), now);
     }
 
     /// A local write: the same way into the store as everything else, then dirty for the others.
@@ -275,191 +289,6 @@ impl Node {
         };
         self.answer_all(done);
     }
-
-    // --- forwarding ---
-
-    pub(super) fn tick_forwards(&mut self, now: Time) {
-        self.forwards.handle_tick(now);
-        for number in self.forwards.numbers() {
-            self.advance_forward(number, now);
-        }
-    }
-
-    /// Sends the edits to an owner, or again to the one that has them, or gives up.
-    // Rule F1.
-    fn advance_forward(&mut self, number: u64, now: Time) {
-        let Some(outgoing) = self.forwards.get_mut(number) else {
-            return;
-        };
-        let (deadline, target) = (outgoing.deadline, outgoing.target);
-        let late = outgoing.is_late(now);
-        if let Some(target) = target {
-            if deadline <= now || !self.view.contains(target) {
-                self.finish_forward(number, Outcome::Unknown);
-            } else if late {
-                self.send_forward(number, target, now);
-            }
-            return;
-        }
-        if deadline <= now {
-            return self.finish_forward(number, Outcome::Unavailable);
-        }
-        let Some(outgoing) = self.forwards.get(number) else {
-            return;
-        };
-        let next = self.executor(&outgoing.commit, |owner| outgoing.may_ask(owner, now));
-        match next {
-            Some(next) if next == self.options.inc => {
-                if let Some(outgoing) = self.forwards.remove(number) {
-                    let asker = Asker::Local(outgoing.ticket);
-                    self.execute(asker, outgoing.commit, deadline, now);
-                }
-            }
-            Some(next) => self.send_forward(number, next, now),
-            None => self.without_executor(number, now),
-        }
-    }
-
-    /// Nobody may be asked now. Nothing has been executed, so whatever ends the wait is honest.
-    fn without_executor(&mut self, number: u64, now: Time) {
-        let Some(outgoing) = self.forwards.get(number) else {
-            return;
-        };
-        let (key, deadline) = (outgoing.commit.key, outgoing.deadline);
-        let me = self.options.inc;
-        let others = || self.placement.owners(key.slot()).filter(|owner| *owner != me);
-        let all_refused =
-            others().all(|owner| !self.is_reachable(owner) || outgoing.was_refused_by(owner));
-        if self.has_forgotten(key) && all_refused {
-            if let Some(outgoing) = self.forwards.remove(number) {
-                let asker = Asker::Local(outgoing.ticket);
-                self.ask_everyone(asker, outgoing.commit, deadline, now);
-            }
-        } else if self.is_hopeless_for(key, outgoing.began, now)
-            && !others().any(|owner| self.is_reachable(owner))
-        {
-            // Only another could stamp it, and none answers.
-            self.finish_forward(number, Outcome::Unavailable);
-        }
-    }
-
-    /// True if nobody else comes to help where none of the owners answers: this node is an owner and
-    /// has caught up, or has waited long enough for one.
-    pub(super) fn is_hopeless_for(&self, key: SessionKey, since: Time, now: Time) -> bool {
-        match self.owns(key) {
-            true => self.speaks_for(key),
-            false => now.since(since) >= HOPELESS_MS,
-        }
-    }
-
-    /// True if this node could stamp the session, had it not perhaps stamped and forgotten it.
-    // Rule E4.
-    fn has_forgotten(&self, key: SessionKey) -> bool {
-        self.speaks_for(key) && !self.clock_fault && self.store.is_retired(key)
-    }
-
-    /// Asks all owners for what they hold of a session that was forgotten here: together that is
-    /// all there is, and then it may be stamped again. If one of them does not answer it may not.
-    // Rule E4.
-    fn ask_everyone(&mut self, asker: Asker, commit: Commit, deadline: Time, now: Time) {
-        let deadline = match asker {
-            Asker::Local(_) => deadline,
-            // Whoever asked may find another owner that need not ask anybody.
-            Asker::Peer(..) => deadline.min(now.plus(ASK_EVERYONE_MS)),
-        };
-        self.start_load(commit_load(asker, commit, now, deadline).of_everyone(), now);
-    }
-
-    fn send_forward(&mut self, number: u64, target: Inc, now: Time) {
-        let Some(outgoing) = self.forwards.get_mut(number) else {
-            return;
-        };
-        outgoing.sent_to(target, now);
-        let (deadline, commit) = (outgoing.deadline, outgoing.commit.clone());
-        let key = commit.key;
-        let message = Message::Forward { request: number, deadline, commit };
-        if self.options.rules.off(Rule::OneExecutor) {
-            let others = self.placement.owners(key.slot()).filter(|o| *o != self.options.inc);
-            if let Some(other) = others.filter(|other| *other != target).last() {
-                self.send(other, Lane::Live, message.clone());
-            }
-        }
-        self.send(target, Lane::Live, message);
-    }
-
-    fn finish_forward(&mut self, number: u64, outcome: Outcome) {
-        if let Some(outgoing) = self.forwards.remove(number) {
-            self.answer(Asker::Local(outgoing.ticket), outcome);
-        }
-    }
-
-    pub(super) fn handle_forwarded(
-        &mut self,
-        from: Inc,
-        request: u64,
-        outcome: Option<Outcome>,
-        now: Time,
-    ) {
-        let Some(outgoing) = self.forwards.get_mut(request) else {
-            return;
-        };
-        if outgoing.target != Some(from) {
-            return;
-        }
-        match outcome {
-            Some(outcome) => self.finish_forward(request, outcome),
-            None => {
-                if let Some(number) = self.forwards.refused(request, from, now) {
-                    self.advance_forward(number, now);
-                }
-            }
-        }
-    }
-
-    pub(super) fn handle_forward(
-        &mut self,
-        from: Inc,
-        request: u64,
-        deadline: Time,
-        commit: Commit,
-        now: Time,
-    ) {
-        if commit.edits.len() > EDITS_MAX {
-            return self.breach(from, Violation::TooMuch);
-        }
-        if !self.store.holds(commit.key.slot()) {
-            return self.breach(from, Violation::WrongShard);
-        }
-        let deadline = deadline.min(now.plus(REQUEST_MS_MAX));
-        if deadline <= now {
-            // Rule B5: too late to be executed; and whether it was, is perhaps forgotten. Saying
-            // "no" could make the sender ask another node for the second time.
-            return;
-        }
-        let known = self.forwards.receive(from, request, deadline);
-        let known = if self.options.rules.off(Rule::EditsOnce) { Known::New } else { known };
-        match known {
-            Known::Running => {}
-            Known::Answered(outcome) => {
-                self.send(from, Lane::Live, Message::Forwarded { request, outcome });
-            }
-            // Too many are remembered. A refusal that is not remembered could be followed by an
-            // execution, so there is none: the sender asks again, or learns nothing.
-            Known::Full => self.counters.answers_dropped += 1,
-            // Whether anybody else may stamp it, the sender does not know either.
-            Known::New if self.has_forgotten(commit.key) => {
-                self.observe(&commit.at, now);
-                self.ask_everyone(Asker::Peer(from, request), commit, deadline, now);
-            }
-            Known::New if !self.may_stamp(commit.key) => {
-                self.answer(Asker::Peer(from, request), Outcome::Unavailable);
-            }
-            Known::New => {
-                self.observe(&commit.at, now);
-                self.execute(Asker::Peer(from, request), commit, deadline, now);
-            }
-        }
-    }
 }
 
 /// By what acknowledgements are counted now. A function of parts, because it is asked while others
@@ -488,7 +317,7 @@ fn able_to_acknowledge<'a>(
 }
 
 /// The request for a copy that is new enough for these edits.
-fn commit_load(asker: Asker, commit: Commit, now: Time, deadline: Time) -> Load {
+pub(super) fn commit_load(asker: Asker, commit: Commit, now: Time, deadline: Time) -> Load {
     let (key, at, may_expire) = (commit.key, commit.at.clone(), Some(Time(u64::MAX)));
     let purpose = Purpose::Commit(asker, Box::new(commit));
     Load::new(key, purpose, at, may_expire, now, deadline)

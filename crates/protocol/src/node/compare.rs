@@ -30,8 +30,9 @@ impl Node {
     }
 
     pub(super) fn handle_same(&mut self, from: Inc, epoch: u64, round: u64, now: Time) {
+        let adopted = self.view.epoch;
         if let Some(round) = self.repair.round_mut(from, round) {
-            round.note_epoch(epoch);
+            round.note_epoch(epoch.min(adopted));
             round.differing(Vec::new(), now);
         }
         self.advance(from, now);
@@ -58,8 +59,10 @@ impl Node {
             })
             .map(|(slot, _)| *slot)
             .collect();
+        let adopted = self.view.epoch;
         if let Some(round) = self.repair.round_mut(from, round) {
-            round.note_epoch(epoch);
+            // Rule V6; and what this node had not adopted when it took the answer, it left aside.
+            round.note_epoch(epoch.min(adopted));
             round.differing(differing, now);
         }
         self.advance(from, now);
@@ -85,8 +88,9 @@ impl Node {
         }
         let wanted = self.differing_keys(from, entries, now);
         let rest = entries.last().map(|(key, _)| *key).filter(|_| more);
+        let adopted = self.view.epoch;
         if let Some(round) = self.repair.round_mut(from, round) {
-            round.note_epoch(epoch);
+            round.note_epoch(epoch.min(adopted));
             round.listed(slot, after, wanted, rest, now);
         }
         self.advance(from, now);
@@ -213,17 +217,17 @@ impl Node {
     /// The slots that `peer` owns and of which anything is held here, by this node as an owner, or
     /// as one that was and has not given it up yet.
     fn offered_to(&self, peer: Inc) -> impl Iterator<Item = Slot> + '_ {
-        let offers = move |slot: &Slot| {
-            !self.store.is_empty(*slot) && self.placement.is_owner(*slot, peer)
-        };
+        let offers =
+            move |slot: &Slot| !self.store.is_empty(*slot) && self.placement.is_owner(*slot, peer);
         self.placement.slots().filter(offers)
     }
 
     /// Digest of what both this node and `peer` own.
     fn root_shared_with(&self, peer: Inc) -> Digest {
         let me = self.options.inc;
-        let shared =
-            |slot: &Slot| self.placement.is_owner(*slot, me) && self.placement.is_owner(*slot, peer);
+        let shared = |slot: &Slot| {
+            self.placement.is_owner(*slot, me) && self.placement.is_owner(*slot, peer)
+        };
         self.store.root_of(self.placement.slots().filter(shared))
     }
 

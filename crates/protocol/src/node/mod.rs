@@ -3,13 +3,15 @@
 mod commit;
 mod compare;
 mod evict;
+mod forward;
 mod open;
+mod options;
 mod replicate;
 mod transition;
 
 use std::collections::{BTreeSet, VecDeque};
 
-use session::{Clock, Delta, Inc, Limits, SessionKey, Slot, Time, Token};
+use session::{Clock, Delta, Inc, SessionKey, Slot, State, Time, Token};
 
 use crate::budget::Budget;
 use crate::counters::Counters;
@@ -21,45 +23,15 @@ use crate::message::{Commit, Envelope, Lane, Message};
 use crate::outbox::Outbox;
 use crate::placement::Placement;
 use crate::repair::Repair;
-use crate::rules::Rules;
+use crate::retries::Retries;
 use crate::store::{Effect, Store, Verdict, is_well_formed};
 use crate::sync::Sync;
-use crate::view::{Copies, MemberName, View};
+use crate::view::{Copies, Layout, View};
 use crate::violation::Violation;
 use crate::waiters::Waiters;
 
+pub use options::Options;
 pub use transition::Handover;
-
-/// What a shard is told once, when its process starts.
-#[derive(Clone, Debug, Hash)]
-pub struct Options {
-    /// This process.
-    pub inc: Inc,
-    /// Its member's name.
-    pub name: MemberName,
-    /// Number of this shard, below `shards`.
-    pub shard: u16,
-    /// Number of shards, a divisor of [`Slot::COUNT`] and a constant of the cluster.
-    pub shards: u16,
-    /// Seed of digests, the same on every node of a cluster.
-    pub digest_seed: u64,
-    /// Seed of what should differ between nodes: when they compare.
-    pub noise_seed: u64,
-    /// Dirty sessions per peer before slots take their place.
-    pub outbox_sessions_max: usize,
-    /// Interval of comparisons, in milliseconds.
-    pub repair_interval_ms: u64,
-    /// What answers to repair requests may spend, in bytes per second.
-    pub repair_bytes_per_second: u64,
-    /// How long a commit waits for acknowledgements at most, in milliseconds.
-    pub ack_timeout_ms: u64,
-    /// Bytes of sessions and tombstones beyond which no session is created here.
-    pub bytes_max: usize,
-    /// Bounds of a single session.
-    pub limits: Limits,
-    /// Which rules hold: all.
-    pub rules: Rules,
-}
 
 /// A message on its way out.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -118,6 +90,7 @@ pub struct Node {
     forwards: Forwards,
     repair: Repair,
     supply_budget: Budget,
+    retries: Retries,
     /// Where the search for sessions to end goes on.
     evict_after: Option<(Time, SessionKey)>,
     sync: Sync,
@@ -153,6 +126,7 @@ impl Node {
             forwards: Forwards::default(),
             repair: Repair::new(options.repair_interval_ms, options.noise_seed),
             supply_budget: Budget::new(options.repair_bytes_per_second, now),
+            retries: Retries::new(now),
             evict_after: None,
             sync: Sync::new(now, others, (first, slots), options.rules),
             sources: BTreeSet::new(),
@@ -176,16 +150,18 @@ impl Node {
         self.options.inc
     }
 
-    /// True if this node speaks as an owner for everything that it owns and is to own: nothing is
-    /// left to catch up with.
+    /// True if this node has caught up since it started: with everybody who answers under a fixed
+    /// view; with all that it owns by some layout under an agreed one. It stays so when it becomes
+    /// an owner of more, and serves that by asking others until it has it.
     #[must_use]
     pub fn is_synced(&self) -> bool {
         if self.view.is_fixed() {
             return self.sync_pending() == 0;
         }
-        let (me, placement) = (self.options.inc, &self.placement);
-        let speaks = |slot: Slot| !placement.is_owner(slot, me) || self.sync.speaks_for(slot);
-        !self.removed && self.sources.is_empty() && placement.slots().all(speaks)
+        let me = Some(self.options.inc);
+        let in_layout = |layout: &Layout| layout.members.iter().any(|member| member.inc == me);
+        let settled = self.view.layouts.first().is_some_and(in_layout);
+        !self.removed && (settled || self.sync.has_reported())
     }
 
     /// Members that this node still has to catch up with.
@@ -420,16 +396,6 @@ impl Node {
         self.reachable.contains(&peer)
     }
 
-    /// Somebody goes by a later view: the application is told, once for each.
-    // Rule V1.
-    fn note_later(&mut self, generation: u64, epoch: u64) {
-        let (seen, mine) = ((generation, epoch), (self.view.generation, self.view.epoch));
-        if !self.view.is_fixed() && seen > mine && seen > self.behind {
-            self.behind = seen;
-            self.events.push_back(Event::Behind(generation, epoch));
-        }
-    }
-
     /// Only an owner that has caught up and whose clock is right may stamp, and not what it may
     /// have forgotten.
     fn may_stamp(&self, key: SessionKey) -> bool {
@@ -482,9 +448,11 @@ impl Node {
             Effect::Created | Effect::Updated => {}
             Effect::Ended => {
                 self.counters.ended += 1;
-                let quorum = commit::quorum(&self.placement, &self.view, &self.options);
-                let gone = self.waiters.end(key, quorum);
-                self.answer_all(gone);
+                if let Some(State::Ended(tombstone)) = self.store.get(key) {
+                    let quorum = commit::quorum(&self.placement, &self.view, &self.options);
+                    let gone = self.waiters.end(key, tombstone.reason, quorum);
+                    self.answer_all(gone);
+                }
             }
         }
         self.counters.deltas_applied += 1;

@@ -87,6 +87,7 @@ impl Node {
 
     pub(super) fn start_load(&mut self, mut load: Load, now: Time) {
         self.counters.loads += 1;
+        self.retries.earn();
         if !self.owns(load.key) {
             // What was this node's own until a moment ago, and is perhaps on its way to the owners.
             load.scratch = self.store.get(load.key).cloned();
@@ -116,11 +117,15 @@ impl Node {
         }
         let targets = self.targets(load, now);
         let key = load.key;
+        let retries = &mut self.retries;
         let Some(load) = self.loads.get_mut(number) else {
             return;
         };
         load.widened = load.widened || load.is_quiet() || now.since(load.started) >= LOAD_WIDEN_MS;
-        let asked: Vec<Inc> = targets.into_iter().filter(|peer| load.ask(*peer, now)).collect();
+        let asked: Vec<Inc> = targets
+            .into_iter()
+            .filter(|peer| load.ask(*peer, now, || retries.spend(now)))
+            .collect();
         for peer in asked {
             self.send(peer, Lane::Live, Message::Fetch { request: number, key });
         }
@@ -128,6 +133,7 @@ impl Node {
 
     /// What is known of the session of a waiting request: this node's copy if it is an owner, else
     /// what others have told for this request.
+    // Rule N3.
     fn held<'a>(&'a self, load: &'a Load) -> Option<&'a State> {
         let own = if self.owns(load.key) { self.store.get(load.key) } else { None };
         own.or(load.scratch.as_ref())
@@ -235,7 +241,8 @@ impl Node {
     fn is_hopeless(&self, load: &Load, heard_all: bool, now: Time) -> bool {
         let silent = |owner: Inc| self.has_answered(load, owner) || !self.is_reachable(owner);
         self.is_hopeless_for(load.key, load.started, now)
-            && !heard_all && self.placement.owners(load.key.slot()).all(silent)
+            && !heard_all
+            && self.placement.owners(load.key.slot()).all(silent)
     }
 
     fn finish_load(&mut self, load: Load, answer: Answer, now: Time) {

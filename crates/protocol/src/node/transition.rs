@@ -33,6 +33,7 @@ impl Handover {
 
 impl Node {
     /// How far this node has handed over what it held; of use once it is leaving.
+    // Rule V12.
     #[must_use]
     pub fn handover(&self) -> Handover {
         let me = self.options.inc;
@@ -74,6 +75,16 @@ impl Node {
         self.tick_waiters(now);
     }
 
+    /// Somebody goes by a later view: the application is told, once for each.
+    // Rule V1.
+    pub(super) fn note_later(&mut self, generation: u64, epoch: u64) {
+        let (seen, mine) = ((generation, epoch), (self.view.generation, self.view.epoch));
+        if !self.view.is_fixed() && seen > mine && seen > self.behind {
+            self.behind = seen;
+            self.events.push_back(Event::Behind(generation, epoch));
+        }
+    }
+
     fn tell_of_losses(&mut self, since: u64) {
         let holds = |slot: &Slot| self.store.holds(*slot);
         let new = self.view.losses.iter().filter(|(_, epoch)| **epoch > since);
@@ -100,7 +111,9 @@ impl Node {
             let is_new = !self.peers.contains(peer);
             if is_new {
                 self.outbox.add(*peer, std::iter::empty(), now);
-                if let (true, Some(outbox)) = (self.is_connected(*peer), self.outbox.peer_mut(*peer)) {
+                if let (true, Some(outbox)) =
+                    (self.is_connected(*peer), self.outbox.peer_mut(*peer))
+                {
                     outbox.set_reachable(true, now);
                 }
             }
@@ -152,7 +165,8 @@ impl Node {
     /// True if any slot of this shard is owned by this node and by `peer`.
     pub(super) fn shares_with(&self, peer: Inc) -> bool {
         let me = self.options.inc;
-        let both = |slot: Slot| self.placement.is_owner(slot, me) && self.placement.is_owner(slot, peer);
+        let both =
+            |slot: Slot| self.placement.is_owner(slot, me) && self.placement.is_owner(slot, peer);
         self.placement.slots().any(both)
     }
 

@@ -1,7 +1,7 @@
 //! How sessions end, and that none comes back.
 
-use protocol::{Ack, Life, Message, Opened, Outcome};
-use session::{ABSOLUTE_TIMEOUT_MS_MAX, SKEW_MS_MAX, SessionKey};
+use protocol::{Ack, Commit, Life, Message, Opened, Outcome, Report};
+use session::{ABSOLUTE_TIMEOUT_MS_MAX, EndReason, SKEW_MS_MAX, SessionKey};
 
 use crate::support::{LIFE_MS, Net, is_deltas, is_repair, key, set};
 
@@ -117,6 +117,113 @@ fn who_lists_a_session_that_ended_elsewhere_is_told() {
     net.lose(move |e| e.from == c && matches!(e.message, Message::Root { .. }));
     net.run_until("c is told", |net| net.has_ended(2, key(1)));
     assert!(net.node(1).counters().tombs_pushed >= 1, "c could not ask by itself");
+}
+
+/// The commit by which a login, whose request opened the session at `host`, ends it.
+fn rotation(net: &Net, host: usize, key: SessionKey) -> Commit {
+    Commit { life: Life::End(EndReason::Rotated), ..net.end(host, key, Ack::All) }
+}
+
+/// Tests rule D2: its author has made a session of a copy, which would outlive the logout.
+#[test]
+fn who_rotates_a_session_that_has_ended_is_told() {
+    for reason in [EndReason::Logout, EndReason::Forced, EndReason::Rotated] {
+        let mut net = Net::synced(3);
+        net.create_everywhere(0, key(1));
+        let late = rotation(&net, 1, key(1));
+        let first = Commit { life: Life::End(reason), ..net.end(0, key(1), Ack::All) };
+        assert_eq!(net.commit(0, first).report, Report { asked: 2, got: 2 });
+        for host in 0..3 {
+            let ticket = net.ask(host, late.clone());
+            assert_eq!(net.outcome(host, ticket), Outcome::Gone, "after {reason:?}");
+            for again in [EndReason::Logout, EndReason::Forced] {
+                let end = Commit { life: Life::End(again), ..late.clone() };
+                assert_eq!(net.commit(host, end).report, Report { asked: 2, got: 2 });
+            }
+        }
+    }
+}
+
+/// Tests rule D2: also by a node that asks another to do it, because it has not caught up.
+#[test]
+fn who_has_another_node_rotate_a_session_that_has_ended_is_told() {
+    let mut net = Net::synced(3);
+    net.create_everywhere(0, key(1));
+    let late = rotation(&net, 0, key(1));
+    net.crash(2);
+    let end = net.end(0, key(1), Ack::One);
+    net.commit(0, end);
+    net.start(2);
+    net.lose(is_repair);
+    net.run_ms(100);
+    assert!(!net.node(2).is_synced());
+    let ticket = net.ask(2, late);
+    assert_eq!(net.outcome(2, ticket), Outcome::Gone);
+}
+
+/// Tests rules D2, D4: who knows of the end need not ask whether it may stamp, nor whom.
+#[test]
+fn a_node_that_knows_of_an_end_says_so_by_itself() {
+    let mut net = Net::synced(3);
+    net.create_everywhere(0, key(1));
+    let (login, edits) = (rotation(&net, 0, key(1)), net.edits(0, key(1), Vec::new()));
+    let end = net.end(0, key(1), Ack::Local);
+    net.commit(0, end);
+    net.crash(2);
+    net.start(2);
+    let b = net.inc(1);
+    net.lose(move |e| is_repair(e) && (e.from == b || e.to == b));
+    net.run_until("c is told", |net| net.has_ended(2, key(1)));
+    assert!(!net.node(2).is_synced());
+    net.log.clear();
+    for late in [login, edits] {
+        let ticket = net.ask(2, late);
+        assert_eq!(net.outcome(2, ticket), Outcome::Gone);
+    }
+    assert_eq!(net.count(|e| matches!(e.message, Message::Forward { .. })), 0);
+    let again = net.end(2, key(1), Ack::All);
+    assert!(matches!(net.commit(2, again).report, Report { asked: 2, got: 1.. }));
+}
+
+/// Tests rules D2, F1: a login that repeats itself because no answer came is not told that its
+/// session has ended, which it has done itself.
+#[test]
+fn a_rotation_that_is_asked_for_twice_is_done() {
+    let mut net = Net::synced(3);
+    net.create_everywhere(0, key(1));
+    let rotation = rotation(&net, 0, key(1));
+    net.crash(2);
+    net.run_ms(10);
+    net.start(2);
+    let mut answers = 0;
+    net.lose(move |e| {
+        let is_answer = matches!(e.message, Message::Forwarded { .. });
+        answers += u32::from(is_answer);
+        is_repair(e) || is_answer && answers == 1
+    });
+    net.run_ms(100);
+    assert!(!net.node(2).is_synced());
+    net.log.clear();
+    let acked = net.commit(2, rotation);
+    assert_eq!(net.count(|e| matches!(e.message, Message::Forward { .. })), 2);
+    assert!(acked.report.got >= 1);
+}
+
+/// Tests rule D2: a logout that crosses a login wins, here or elsewhere, unless the login was over.
+#[test]
+fn a_login_that_waits_is_gone_when_a_logout_arrives() {
+    for host in [0, 1] {
+        let mut net = Net::synced(3);
+        net.create_everywhere(0, key(1));
+        let c = net.inc(2);
+        net.lose(move |e| e.from == c && matches!(e.message, Message::Ack { .. }));
+        let (login, logout) = (rotation(&net, 0, key(1)), net.end(host, key(1), Ack::One));
+        let login = net.ask(0, login);
+        let logout = net.ask(host, logout);
+        assert_eq!(net.outcome(0, login), Outcome::Gone);
+        assert!(matches!(net.outcome(host, logout), Outcome::Done(_)));
+        assert!(net.has_ended(0, key(1)));
+    }
 }
 
 /// Tests rule H4: no clock is dragged along, nothing is lost, and others are not held up.

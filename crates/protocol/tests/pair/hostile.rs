@@ -1,12 +1,11 @@
 //! What no correct peer sends: it is reported or ignored, and changes nothing.
 
 use protocol::limits::{
-    ANSWERS_MAX, BATCH_DELTAS_MAX, EDITS_MAX, FORWARDS_PER_PEER_MAX, FRAME_BYTES_MAX,
-    LIST_KEYS_MAX, LOADS_PER_PEER_MAX, NEED_KEYS_MAX, SUPPLY_BYTES_MAX,
+    BATCH_DELTAS_MAX, EDITS_MAX, FRAME_BYTES_MAX, LIST_KEYS_MAX, NEED_KEYS_MAX, SUPPLY_BYTES_MAX,
 };
 use protocol::{
-    Ack, Batch, Commit, Digest, Envelope, Life, Message, Opened, Outcome, Refusal, Report, Supply,
-    Ticket, Violation,
+    Ack, Batch, Commit, Digest, Envelope, Life, Message, Outcome, Refusal, Report, Supply, Ticket,
+    Violation,
 };
 use session::{
     ABSOLUTE_TIMEOUT_MS_MAX, Body, Change, Core, Delta, EndReason, Hlc, Inc, SKEW_MS_MAX,
@@ -329,90 +328,6 @@ fn an_envelope_with_another_address_is_not_opened() {
     assert_eq!(node_of(Envelope { to: Inc(1), ..good.clone() }, b), (1, Vec::new()));
     assert_eq!(node_of(Envelope { shard: 1, ..good.clone() }, b), (1, Vec::new()));
     assert_eq!(node_of(Envelope { from: Inc(3), ..good }, Inc(3)), (1, Vec::new()));
-}
-
-/// A hundred thousand messages of `b`, while `a` sends nothing.
-fn flood(net: &mut Net, message: impl Fn(u64) -> Message) {
-    let (a, b, now) = (net.inc(0), net.inc(1), net.now);
-    for number in 1..=100_000 {
-        let message = message(number);
-        let envelope = Envelope { epoch: 1, from: b, to: a, shard: 0, message };
-        net.hosts[0].handle(b, envelope, now);
-    }
-}
-
-/// Tests rule B4: questions cost the one who asks; what waits for it is bounded.
-#[test]
-fn bound_answers_max() {
-    let mut net = pair();
-    let questions: [fn(u64) -> Message; 4] = [
-        |request| Message::Fetch { request, key: key(1) },
-        |request| Message::Need { request, wants: vec![(key(1), Version::new())] },
-        |round| Message::Compare { round, slot: key(1).slot(), after: None },
-        |number| Message::Deltas(Batch { number, deltas: Vec::new() }),
-    ];
-    for question in questions {
-        net.log.clear();
-        let dropped = net.node(0).counters().answers_dropped;
-        flood(&mut net, question);
-        net.drain(0);
-        assert_eq!(net.log.len(), ANSWERS_MAX);
-        let dropped = net.node(0).counters().answers_dropped - dropped;
-        assert_eq!(dropped as usize, 100_000 - ANSWERS_MAX);
-    }
-}
-
-/// `b` forwards edits without end that build on what nobody has.
-fn flood_with_forwards(net: &mut Net) {
-    let (deadline, at) =
-        (net.now.plus(5_000), Version::from(Stamp { hlc: Hlc::at(net.now), inc: Inc(9) }));
-    flood(net, |request| {
-        let commit = Commit {
-            key: key(1),
-            life: Life::Keep,
-            at: at.clone(),
-            edits: vec![set("register", "x")],
-            level: Ack::All,
-        };
-        Message::Forward { request, deadline, commit }
-    });
-}
-
-/// Tests rules F1 and F2: a node does not remember or work on more than the share of one peer.
-#[test]
-fn bound_loads_per_peer_and_forwards_per_peer() {
-    let mut net = pair();
-    flood_with_forwards(&mut net);
-    let (loads, _, forwards) = net.node(0).waiting();
-    assert_eq!((loads, forwards), (LOADS_PER_PEER_MAX, FORWARDS_PER_PEER_MAX));
-    net.drain(0);
-    assert!(net.session(0, key(1)).is_some());
-    net.run_ms(70_000);
-    assert_eq!(net.node(0).waiting().2, 0, "all is forgotten after the deadline");
-}
-
-/// Tests rule F2: requests of this node and of other members go on meanwhile, those that wait for
-/// copies as well.
-#[test]
-fn a_peer_that_forwards_without_end_is_in_nobodys_way() {
-    let mut net = Net::synced(3);
-    net.create_everywhere(0, key(1));
-    flood_with_forwards(&mut net);
-    net.drain(0);
-    let (a, c) = (net.inc(0), net.inc(2));
-    net.lose(move |e| e.from == c && (is_deltas(e) || is_repair(e)));
-    let seen = net.write(2, key(1), "of c").version;
-    let at = seen.clone();
-    let edits = Commit { at, ..net.edits(0, key(1), vec![set("other", "of c, through a")]) };
-    net.inject(2, 0, Message::Forward { request: 1, deadline: net.now.plus(5_000), commit: edits });
-    let executed = |e: &Envelope| {
-        matches!(&e.message, Message::Forwarded { request: 1, outcome: Some(Outcome::Done(_)) })
-            && (e.from, e.to) == (a, c)
-    };
-    net.run_until("a has answered c", |net| net.count(executed) == 1);
-    let seen_again = net.write(2, key(1), "of c again").version;
-    assert!(matches!(net.open(0, key(1), Some(seen_again)), Opened::Session { .. }));
-    assert!(net.now.since(crate::support::START) < 5_000, "nobody's deadline has passed");
 }
 
 /// Tests rule P3: who defers what it was not asked for does not make the asking side remember it.

@@ -8,6 +8,8 @@ mod support;
 mod commits;
 mod deltas;
 mod endings;
+mod floods;
 mod hostile;
 mod opening;
+mod refusals;
 mod repair;

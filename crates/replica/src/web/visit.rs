@@ -10,7 +10,7 @@ use session::SessionId;
 use tokio::sync::OnceCell;
 
 use super::cookies::{self, Presented};
-use crate::error::{Error, OpenError};
+use crate::error::{CommitError, Error, OpenError};
 use crate::replica::Replica;
 use crate::session::{IdChange, Session};
 
@@ -64,10 +64,28 @@ impl Visit {
         session.0.state.lock().is_answered = true;
         if let Err(error) = committed {
             session.discard();
-            return Error::from(error).into_response();
+            let mut response = Error::from(error.clone()).into_response();
+            self.carry_saved(session, &error, response.headers_mut());
+            return response;
         }
         self.carry(session, response.headers_mut());
         response
+    }
+
+    /// What the handler has saved before stands, although the last commit failed: a client that
+    /// was signed in must learn its id, or it is left with one that is refused.
+    fn carry_saved(&self, session: &Session, error: &CommitError, headers: &mut HeaderMap) {
+        let (is_saved, is_changed) = {
+            let state = session.0.state.lock();
+            (state.report.is_some(), state.id_change.is_some())
+        };
+        // A request that finds its session gone leaves alone what its browser has got meanwhile.
+        let is_gone = matches!(error, CommitError::Gone(_));
+        if is_saved && (is_changed || !is_gone) {
+            self.carry(session, headers);
+            // It is said of writes that succeed.
+            headers.remove(ACK);
+        }
     }
 
     /// Writes what the client is to know into the headers of its response.

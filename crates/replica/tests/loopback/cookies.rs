@@ -1,6 +1,10 @@
 //! The two cookies, and what is no cookie of ours.
 
+use axum::Router;
+use axum::http::StatusCode;
 use axum::http::header::SET_COOKIE;
+use axum::routing::get;
+use replica::{Register, Session, SessionLayer};
 
 use crate::support::{Browser, Cluster, ID, TOKEN};
 
@@ -73,4 +77,31 @@ async fn of_several_cookies_of_one_name_the_first_counts() {
     let mut request = Browser::default().request("/whoami");
     request.headers_mut().insert("cookie", header.parse().unwrap());
     assert_eq!(crate::support::send(&cluster.apps[0], request).await.body, "ada");
+}
+
+/// A handler signs in, saves, and then makes an edit that is refused: the login stands, and its id
+/// is known to nobody else than this answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_saved_before_a_commit_failed_is_known_to_the_browser() {
+    const THEME: Register<String> = Register::new("theme");
+    let cluster = Cluster::start().await;
+    let node = cluster.nodes[0].clone();
+    let handler = async move |session: Session| {
+        session.set(THEME, "dark".to_owned())?;
+        session.sign_in("ada")?;
+        session.save().await?;
+        let (id, token) = (session.id().unwrap(), session.token());
+        let other = node.open(id, token.as_deref()).await?;
+        other.set(THEME, "light".to_owned())?;
+        other.save().await?;
+        session.update_if(THEME, |held| held.unwrap_or_default() + "er")
+    };
+    let app = Router::new().route("/", get(handler)).layer(SessionLayer::new(&cluster.nodes[0]));
+    let mut browser = Browser::default();
+    browser.ok(&cluster.apps[0], "/incr").await;
+    let answer = browser.get(&app, "/").await;
+    assert_eq!(answer.status, StatusCode::CONFLICT, "{}", answer.body);
+    assert!(!answer.headers.contains_key("replica-ack"), "the last write failed");
+    assert_eq!(browser.ok(&cluster.apps[1], "/whoami").await, "ada");
+    assert_eq!(browser.ok(&cluster.apps[1], "/get?k=theme").await, "light");
 }
