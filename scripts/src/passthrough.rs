@@ -15,7 +15,7 @@ struct Passthrough {
     arguments: &'static [&'static str],
 }
 
-const TABLE: [Passthrough; 4] = [
+const TABLE: [Passthrough; 5] = [
     Passthrough {
         name: "sim",
         about: "The simulator: --seeds N [--from S] [--nodes K] [--faults LIST] | --seed S [--trace]",
@@ -36,6 +36,23 @@ const TABLE: [Passthrough; 4] = [
             "mutants",
             "--bin",
             "mutants",
+            "--",
+        ],
+    },
+    Passthrough {
+        name: "explore",
+        about: "Every order of events in small clusters: [--nodes N] [--depth D] [--only PLAN] | --mutants",
+        program: "cargo",
+        arguments: &[
+            "run",
+            "--release",
+            "-q",
+            "-p",
+            "sim",
+            "--features",
+            "mutants",
+            "--bin",
+            "explore",
             "--",
         ],
     },

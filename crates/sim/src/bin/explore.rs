@@ -127,7 +127,7 @@ mod mutants {
     ) -> Option<(&'static str, usize, usize, &'static str)> {
         for plan in Plan::hunts() {
             let plan = Plan { rules: Rules::without(rule), ..plan };
-            let bounds = Bounds { depth: depth.unwrap_or(plan.depth), rest_of: 10 };
+            let bounds = Bounds { depth: depth.unwrap_or(plan.depth), rest_of: 100 };
             let began = Instant::now();
             let mut go_on = |_| began.elapsed().as_secs() < seconds;
             let explored = explore(&plan, bounds, &mut go_on);

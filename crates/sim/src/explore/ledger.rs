@@ -192,6 +192,13 @@ impl Cluster {
             let detail = format!("counts {} where its version says {due}", counter(copy));
             return Err(told("I-COV", host, &detail));
         }
+        let has = |number: usize| {
+            register(number as u64).is_ok_and(|name| copy.attributes.contains_key(&name))
+        };
+        let mut writes = self.ledger.writes.iter().enumerate();
+        if let Some((number, _)) = writes.find(|(number, write)| covered(write) != has(*number)) {
+            return Err(told("I-COV", host, &format!("has w{number}, or its stamp, but not both")));
+        }
         let (version, content) =
             (Print::of(&copy.version) as u64, Print::of(&(&copy.core, &copy.attributes)) as u64);
         if *self.ledger.contents.entry(version).or_insert(content) != content {
@@ -243,7 +250,9 @@ impl Cluster {
             let detail = format!("reports {got} others, {} in all have it", holders.len());
             return Err(told("I-ACK", host, &detail));
         }
-        if got == 0 || acked.report.got < acked.report.asked {
+        let inc = nodes.iter().find(|p| self.host_of(p.inc) == Some(host)).map(|p| p.inc);
+        let stamped_here = self.ledger.writes[number].stamp.map(|stamp| stamp.inc) == inc;
+        if got == 0 || acked.report.got < acked.report.asked || !stamped_here {
             return Ok(());
         }
         self.check_layouts(host, &holders)
@@ -252,7 +261,7 @@ impl Cluster {
     /// V5: a level that is reached holds in each layout in force at whoever stamped: in each that
     /// has another owner one has it.
     fn check_layouts(&self, host: usize, holders: &BTreeSet<Inc>) -> Result<(), Breach> {
-        let Some(process) = self.process(host).filter(|p| holders.contains(&p.inc)) else {
+        let Some(process) = self.process(host) else {
             return Ok(());
         };
         let view = process.node.view();
@@ -385,6 +394,11 @@ impl Cluster {
 
 pub(super) fn told(rule: &'static str, host: usize, what: &str) -> Breach {
     Breach::new(rule, format!("n{} {what}", host + 1))
+}
+
+/// The register that a write sets.
+pub(super) fn register(write: u64) -> Result<Name, session::NameError> {
+    Name::new(format!("w{write}"))
 }
 
 /// The sum that the copy counts.

@@ -206,23 +206,19 @@ impl Plan {
             let plan = Self::all(nodes).into_iter().find(|plan| plan.name == base)?;
             Some(Self { allowance, depth, ..plan })
         };
-        let read = Allowance { reads: 1, ..writes(2) };
-        let crash = Allowance { reads: 1, crashes: 1, seconds: 1, ..writes(1) };
         let plans = [
             hunt(2, "fixed", Allowance { ends: 1, crashes: 1, duplicates: 1, ..writes(2) }, 5),
+            hunt(3, "fixed", writes(2), 4),
             hunt(2, "drain", writes(1), 12),
             hunt(2, "move", writes(1), 13),
-            hunt(2, "resize", Allowance { reads: 1, ..writes(1) }, 8),
-            hunt(2, "new", Allowance { reads: 1, crashes: 1, ..writes(2) }, 5),
-            hunt(3, "fixed", writes(2), 6),
-            hunt(3, "join", writes(1), 6),
-            hunt(3, "drain", writes(2), 5),
-            hunt(3, "new", writes(2), 4),
-            hunt(3, "fixed", read, 6),
-            hunt(2, "fixed", crash, 8),
-            hunt(3, "all", Allowance { seconds: 1, ..writes(1) }, 7),
+            hunt(2, "resize", Allowance { reads: 1, ..writes(1) }, 7),
+            hunt(3, "join", writes(1), 5),
+            hunt(3, "drain", writes(2), 3),
+            hunt(3, "move", writes(1), 6),
+            hunt(3, "all", Allowance { seconds: 1, ..writes(1) }, 6),
+            hunt(3, "fixed", Allowance { reads: 1, ..writes(2) }, 5),
+            hunt(2, "fixed", Allowance { reads: 1, crashes: 1, seconds: 1, ..writes(1) }, 7),
             hunt(3, "fixed", writes(3), 6),
-            hunt(3, "move", writes(1), 9),
         ];
         plans.into_iter().flatten().collect()
     }

@@ -4,7 +4,7 @@ use protocol::{Commit, Life, Message, Node};
 use session::{Core, Edit, EndReason, Name, State, Time, Value, Version};
 
 use super::cluster::{Breach, Cluster, FOUNDING, KEY, READING};
-use super::ledger::counter;
+use super::ledger::{counter, register};
 use super::plan::Plan;
 
 /// A little more than what messages are repeated after, and a commit waits for.
@@ -129,15 +129,15 @@ impl Cluster {
         }
     }
 
-    /// Write number `n` adds 2ⁿ to a counter and leaves its number in a register.
+    /// Write number `n` adds 2ⁿ to a counter, and sets a register of its own.
     fn write(&mut self, plan: &Plan, host: usize) -> Result<(), Breach> {
         let ticket = self.begin_write(false);
         let number = ticket.0;
         let first = number == 0 && !plan.created;
-        let (Ok(sum), Ok(last)) = (Name::new("sum"), Name::new("last")) else { return Ok(()) };
+        let (Ok(sum), Ok(own)) = (Name::new("sum"), register(ticket.0)) else { return Ok(()) };
         let edits = vec![
             Edit::Add(sum, 1 << number),
-            Edit::Set(last, Value::from(vec![number.to_le_bytes()[0]])),
+            Edit::Set(own, Value::from("")),
         ];
         let level = plan.level;
         self.drive(host, |node, now| {
