@@ -43,7 +43,10 @@ fn main() -> ExitCode {
         return mutants::run(arguments.only.as_deref(), arguments.depth, arguments.seconds);
     }
     let mut broken = false;
-    println!("{:<10} {:>5} {:>5} {:>10} {:>8}  states of each level", "plan", "nodes", "depth", "states", "seconds");
+    println!(
+        "{:<10} {:>5} {:>5} {:>10} {:>8}  states of each level",
+        "plan", "nodes", "depth", "states", "seconds"
+    );
     for nodes in [2, 3] {
         if arguments.nodes.is_some_and(|only| usize::from(only) != nodes) {
             continue;
@@ -69,7 +72,10 @@ fn show(plan: &Plan, arguments: &Arguments) -> bool {
     let seconds = began.elapsed().as_secs_f64();
     let (name, nodes, states) = (plan.name, plan.hosts, explored.states());
     let end = if explored.complete { "" } else { " (not to its end)" };
-    println!("{name:<10} {nodes:>5} {depth:>5} {states:>10} {seconds:>8.1}  {:?}{end}", explored.levels);
+    println!(
+        "{name:<10} {nodes:>5} {depth:>5} {states:>10} {seconds:>8.1}  {:?}{end}",
+        explored.levels
+    );
     println!(
         "         {}; {:?}; {} too crowded, {} came to rest",
         plan.about, plan.allowance, explored.crowded, explored.rested
@@ -98,7 +104,10 @@ mod mutants {
 
     pub(super) fn run(only: Option<&str>, depth: Option<usize>, seconds: u64) -> ExitCode {
         let mut noticed = 0;
-        println!("{:<20} {:<8} {:>5} {:>6} {:>8}  noticed as", "rule off", "plan", "nodes", "events", "seconds");
+        println!(
+            "{:<20} {:<8} {:>5} {:>6} {:>8}  noticed as",
+            "rule off", "plan", "nodes", "events", "seconds"
+        );
         for rule in Rule::ALL {
             let name = format!("{rule:?}");
             if only.is_some_and(|only| !name.contains(only)) {
@@ -127,12 +136,12 @@ mod mutants {
     ) -> Option<(&'static str, usize, usize, &'static str)> {
         for plan in Plan::hunts() {
             let plan = Plan { rules: Rules::without(rule), ..plan };
-            let bounds = Bounds { depth: depth.unwrap_or(plan.depth), rest_of: 100 };
+            let bounds = Bounds { depth: depth.unwrap_or(plan.depth), rest_of: 20 };
             let began = Instant::now();
             let mut go_on = |_| began.elapsed().as_secs() < seconds;
             let explored = explore(&plan, bounds, &mut go_on);
             if let Some(found) = explored.found {
-                let events = explored.levels.len() - 1;
+                let events = explored.levels.len().saturating_sub(1);
                 return Some((plan.name, plan.hosts, events, found.breach.rule));
             }
         }

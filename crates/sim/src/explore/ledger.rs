@@ -56,7 +56,8 @@ impl Ledger {
             Copies::All => members.saturating_sub(1),
             Copies::Count(count) => usize::from(count.get()).min(members).saturating_sub(1),
         };
-        let mut seats = view.layouts.iter().map(|layout| others(layout.copies, layout.members.len()));
+        let mut seats =
+            view.layouts.iter().map(|layout| others(layout.copies, layout.members.len()));
         let newest = seats.clone().last().unwrap_or(0);
         self.others = seats.by_ref().min().unwrap_or(0);
         for write in &mut self.writes {

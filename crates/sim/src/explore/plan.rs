@@ -184,7 +184,7 @@ impl Plan {
         let far = |name, plan: Self| Self {
             name,
             allowance: Allowance { writes: 1, crashes: 1, ..NOTHING },
-            depth: if nodes > 2 { 8 } else { 12 },
+            depth: if nodes > 2 { 8 } else { 11 },
             ..plan
         };
         let of = |name| Self::all(nodes).into_iter().find(|plan| plan.name == name);

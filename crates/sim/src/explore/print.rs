@@ -13,7 +13,8 @@ impl Print {
     pub(super) fn of(value: &(impl Hash + ?Sized)) -> u128 {
         let mut print = Self { low: 0x243f_6a88_85a3_08d3, high: 0x1319_8a2e_0370_7344 };
         value.hash(&mut print);
-        let (low, high) = (fold(print.low, print.high ^ FIRST), fold(print.high, print.low ^ SECOND));
+        let (low, high) =
+            (fold(print.low, print.high ^ FIRST), fold(print.high, print.low ^ SECOND));
         (u128::from(high) << 64) | u128::from(low)
     }
 

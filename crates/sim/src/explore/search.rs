@@ -148,7 +148,8 @@ impl Search<'_> {
     /// The state at the end of a way.
     fn go(&mut self, way: Option<&Rc<Way>>) -> Cluster {
         let ways = ways(way);
-        let shared = self.along.iter().zip(&ways).take_while(|((a, _), b)| Rc::ptr_eq(a, b)).count();
+        let shared =
+            self.along.iter().zip(&ways).take_while(|((a, _), b)| Rc::ptr_eq(a, b)).count();
         self.along.truncate(shared);
         for way in ways.into_iter().skip(shared) {
             let state = self.along.last().map_or(&self.begin, |(_, state)| state);

@@ -135,10 +135,7 @@ impl Cluster {
         let number = ticket.0;
         let first = number == 0 && !plan.created;
         let (Ok(sum), Ok(own)) = (Name::new("sum"), register(ticket.0)) else { return Ok(()) };
-        let edits = vec![
-            Edit::Add(sum, 1 << number),
-            Edit::Set(own, Value::from("")),
-        ];
+        let edits = vec![Edit::Add(sum, 1 << number), Edit::Set(own, Value::from(""))];
         let level = plan.level;
         self.drive(host, |node, now| {
             let life = if first { Life::Create(core(node, now)) } else { Life::Keep };
@@ -233,10 +230,13 @@ impl Cluster {
 
     fn tell_message(&self, message: u8) -> String {
         let envelope = &self.air[usize::from(message)].envelope;
-        let name = |inc| self.host_of(inc).map_or_else(|| format!("{inc:?}"), |h| format!("n{}", h + 1));
+        let name =
+            |inc| self.host_of(inc).map_or_else(|| format!("{inc:?}"), |h| format!("n{}", h + 1));
         let said = match &envelope.message {
             Message::Deltas(batch) => format!("batch {}", batch.number),
-            Message::Ack { batch, refused } if refused.is_empty() => format!("ack of batch {batch}"),
+            Message::Ack { batch, refused } if refused.is_empty() => {
+                format!("ack of batch {batch}")
+            }
             message => format!("{message:?}"),
         };
         let (from, to) = (name(envelope.from), name(envelope.to));
