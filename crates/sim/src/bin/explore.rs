@@ -65,8 +65,8 @@ fn main() -> ExitCode {
 /// Explores one plan; false if something is broken.
 fn show(plan: &Plan, arguments: &Arguments) -> bool {
     let began = Instant::now();
-    let depth = arguments.depth.unwrap_or_else(|| plan.depth);
-    let bounds = Bounds { depth, rest_of: arguments.rest_of, ..Bounds::default() };
+    let depth = arguments.depth.unwrap_or(plan.depth);
+    let bounds = Bounds { depth, rest_of: arguments.rest_of };
     let mut go_on = |_| began.elapsed().as_secs() < arguments.seconds;
     let explored = explore(plan, bounds, &mut go_on);
     let seconds = began.elapsed().as_secs_f64();

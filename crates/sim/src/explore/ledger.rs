@@ -58,7 +58,7 @@ impl Ledger {
         };
         let mut seats =
             view.layouts.iter().map(|layout| others(layout.copies, layout.members.len()));
-        let newest = seats.clone().last().unwrap_or(0);
+        let newest = seats.clone().next_back().unwrap_or(0);
         self.others = seats.by_ref().min().unwrap_or(0);
         for write in &mut self.writes {
             write.survives = write.survives.map(|count| count.min(newest));

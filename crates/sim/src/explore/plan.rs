@@ -104,13 +104,11 @@ impl Plan {
     /// All plans for that many nodes, 2 or 3.
     #[must_use]
     pub fn all(nodes: usize) -> Vec<Self> {
-        let all: Vec<usize> = (0..nodes).collect();
-        let wide = u16::try_from(nodes).unwrap_or(u16::MAX);
         let fixed = Self {
             name: "fixed",
             about: "the view is fixed, every node owns the session",
             hosts: nodes,
-            members: all.clone(),
+            members: (0..nodes).collect(),
             fixed: true,
             copies: Copies::All,
             decisions: Vec::new(),
@@ -121,22 +119,7 @@ impl Plan {
             depth: if nodes > 2 { 6 } else { 8 },
             rules: Rules::default(),
         };
-        let agreed = Self {
-            fixed: false,
-            allowance: Allowance { reads: 1, duplicates: 0, drops: 1, ..ALLOWANCE },
-            depth: if nodes > 2 { 5 } else { 7 },
-            ..fixed.clone()
-        };
-        let newcomer = all[1..].to_vec();
-        let plan = |name, about, members: &[usize], copies, decisions: &[Resolve]| Self {
-            name,
-            about,
-            members: members.to_vec(),
-            copies,
-            decisions: decisions.to_vec(),
-            ..agreed.clone()
-        };
-        vec![
+        let mut plans = vec![
             Self {
                 name: "new",
                 about: "the view is fixed, the first write creates the session",
@@ -150,6 +133,33 @@ impl Plan {
                 level: Ack::All,
                 ..fixed.clone()
             },
+            fixed.clone(),
+        ];
+        plans.extend(fixed.changing());
+        plans
+    }
+
+    /// The plans whose members or copies change, which are else like this one.
+    fn changing(&self) -> Vec<Self> {
+        let nodes = self.hosts;
+        let all: Vec<usize> = (0..nodes).collect();
+        let wide = u16::try_from(nodes).unwrap_or(u16::MAX);
+        let agreed = Self {
+            fixed: false,
+            allowance: Allowance { reads: 1, duplicates: 0, drops: 1, ..ALLOWANCE },
+            depth: if nodes > 2 { 5 } else { 7 },
+            ..self.clone()
+        };
+        let newcomer = all[1..].to_vec();
+        let plan = |name, about, members: &[usize], copies, decisions: &[Resolve]| Self {
+            name,
+            about,
+            members: members.to_vec(),
+            copies,
+            decisions: decisions.to_vec(),
+            ..agreed.clone()
+        };
+        vec![
             plan("join", "one more joins, all own", &newcomer, Copies::All, &[Resolve::Join(0)]),
             plan(
                 "move",
@@ -173,7 +183,6 @@ impl Plan {
                 &[Resolve::Resize(1), Resolve::Resize(2)],
             ),
             plan("remove", "the first owner is removed", &all, count(2), &[Resolve::Remove(0)]),
-            fixed,
         ]
     }
 

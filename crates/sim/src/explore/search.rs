@@ -58,7 +58,7 @@ impl Explored {
 /// The way to a state, from its end.
 struct Way {
     step: Step,
-    before: Option<Rc<Way>>,
+    before: Option<Rc<Self>>,
 }
 
 struct Search<'a> {
@@ -99,7 +99,7 @@ impl Search<'_> {
                 if !time_left {
                     return self.explored;
                 }
-                if let Err(found) = self.expand(front, depth, &mut next) {
+                if let Err(found) = self.expand(front.as_ref(), depth, &mut next) {
                     self.explored.found = Some(found);
                     return self.explored;
                 }
@@ -113,16 +113,16 @@ impl Search<'_> {
     /// Goes on from one state by every event.
     fn expand(
         &mut self,
-        way: Option<Rc<Way>>,
+        way: Option<&Rc<Way>>,
         depth: usize,
         next: &mut Vec<Option<Rc<Way>>>,
     ) -> Result<(), Found> {
-        let state = self.go(way.as_ref());
+        let state = self.go(way);
         let is_last = depth == self.bounds.depth;
         for step in state.steps(self.plan) {
             let found = |breach, rests| Found {
                 breach,
-                trace: trace(self.plan, &self.begin, way.as_ref(), step, rests),
+                trace: trace(self.plan, &self.begin, way, step, rests),
             };
             let after = state.after(self.plan, step).map_err(|breach| found(breach, false))?;
             if after.air.len() > self.plan.air_max {
@@ -135,7 +135,7 @@ impl Search<'_> {
             }
             self.explored.levels[depth] += 1;
             if !is_last {
-                next.push(Some(Rc::new(Way { step, before: way.clone() })));
+                next.push(Some(Rc::new(Way { step, before: way.cloned() })));
             } else if self.bounds.rest_of > 0 && (print >> 64).is_multiple_of(self.bounds.rest_of) {
                 self.explored.rested += 1;
                 let mut at_rest = after;

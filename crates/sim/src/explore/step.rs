@@ -237,7 +237,20 @@ impl Cluster {
             Message::Ack { batch, refused } if refused.is_empty() => {
                 format!("ack of batch {batch}")
             }
-            message => format!("{message:?}"),
+            Message::Ack { .. }
+            | Message::Fetch { .. }
+            | Message::Fetched { .. }
+            | Message::Forward { .. }
+            | Message::Forwarded { .. }
+            | Message::Root { .. }
+            | Message::Same { .. }
+            | Message::Digests { .. }
+            | Message::Compare { .. }
+            | Message::List { .. }
+            | Message::Need { .. }
+            | Message::Supplied { .. }
+            | Message::Compared { .. }
+            | Message::Pull => format!("{:?}", envelope.message),
         };
         let (from, to) = (name(envelope.from), name(envelope.to));
         format!("{from} → {to} (epoch {}) {said}", envelope.epoch)
