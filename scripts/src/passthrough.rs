@@ -16,7 +16,7 @@ struct Passthrough {
     arguments: &'static [&'static str],
 }
 
-const TABLE: [Passthrough; 4] = [
+const TABLE: [Passthrough; 5] = [
     Passthrough {
         name: "sim",
         about: "The simulator: [--mode M] --seeds N | --seed S [--trace] | --coverage | --report",
@@ -37,6 +37,23 @@ const TABLE: [Passthrough; 4] = [
             "mutants",
             "--bin",
             "mutants",
+            "--",
+        ],
+    },
+    Passthrough {
+        name: "explore",
+        about: "Every order of events in small clusters: [--nodes N] [--depth D] [--only PLAN] | --mutants",
+        program: "cargo",
+        arguments: &[
+            "run",
+            "--release",
+            "-q",
+            "-p",
+            "sim",
+            "--features",
+            "mutants",
+            "--bin",
+            "explore",
             "--",
         ],
     },

@@ -3,7 +3,7 @@
 use session::Time;
 
 /// Bytes that may be spent, refilled at a rate, saved up for at most one second.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 pub(crate) struct Budget {
     per_second: u64,
     /// Negative after an answer that was larger than what was left.

@@ -71,3 +71,9 @@ pub struct Counters {
     /// Bytes of sessions sent in answers to repair requests.
     pub repair_bytes: u64,
 }
+
+/// What happened so far does not decide what happens next: two states of a shard that differ in
+/// nothing else are the same to whoever explores them.
+impl std::hash::Hash for Counters {
+    fn hash<H: std::hash::Hasher>(&self, _: &mut H) {}
+}

@@ -10,7 +10,7 @@ use crate::violation::Violation;
 pub struct Ticket(pub u64);
 
 /// How many copies a commit waits for, beside the one that stamps it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Ack {
     /// None: the last moments before a crash may be lost.
     Local,
@@ -38,7 +38,7 @@ impl Ack {
 }
 
 /// How far a commit has been acknowledged: an honest count of owners other than the stamping one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Report {
     /// Owners that the level asks for.
     pub asked: u16,
@@ -55,7 +55,7 @@ impl Report {
 }
 
 /// A commit took effect.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Acked {
     /// The session's version after it; empty if it ended the session.
     pub version: Version,
@@ -64,7 +64,7 @@ pub struct Acked {
 }
 
 /// What became of a commit.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Outcome {
     /// It took effect.
     Done(Acked),
@@ -81,7 +81,7 @@ pub enum Outcome {
 }
 
 /// What became of a request to open a session.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Opened {
     /// Here it is.
     Session {
@@ -100,7 +100,7 @@ pub enum Opened {
 }
 
 /// What the application is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Event {
     /// The answer to `open`.
     Opened(Ticket, Opened),

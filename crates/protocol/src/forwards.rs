@@ -10,6 +10,7 @@ use crate::message::Commit;
 use crate::retries::patience_ms;
 
 /// Edits of a request of this process, on their way to an owner.
+#[derive(Clone, Hash)]
 pub(crate) struct Outgoing {
     pub(crate) ticket: Ticket,
     pub(crate) commit: Commit,
@@ -62,6 +63,7 @@ pub(crate) enum Known {
     Full,
 }
 
+#[derive(Clone, Hash)]
 struct Incoming {
     /// `Some` once answered. A refusal is remembered like an outcome: by then the sender may have
     /// asked another node, and a late copy of the same message must not be executed here.
@@ -71,7 +73,7 @@ struct Incoming {
 /// Forwarded edits of one shard, in both directions; at most [`FORWARDS_MAX`] each, and of those
 /// that arrived [`FORWARDS_PER_PEER_MAX`] of each peer.
 // Rule F1.
-#[derive(Default)]
+#[derive(Clone, Default, Hash)]
 pub(crate) struct Forwards {
     outgoing: BTreeMap<u64, Outgoing>,
     next: u64,

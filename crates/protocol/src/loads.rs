@@ -12,7 +12,7 @@ use crate::retries::patience_ms;
 use crate::waiters::Asker;
 
 /// What is done once the copy is good enough.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) enum Purpose {
     /// It is handed to a request.
     Open(Ticket),
@@ -21,7 +21,7 @@ pub(crate) enum Purpose {
 }
 
 /// One request that waits.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Load {
     pub(crate) key: SessionKey,
     pub(crate) purpose: Purpose,
@@ -41,7 +41,7 @@ pub(crate) struct Load {
     asked: BTreeMap<Inc, Asked>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Hash)]
 struct Asked {
     at: Time,
     tries: u32,
@@ -127,7 +127,7 @@ impl Load {
 /// [`LOADS_FOR_PEERS_MAX`] are on behalf of peers, and [`LOADS_PER_PEER_MAX`] of each.
 ///
 /// Invariant: `for_peers` counts those of `waiting` by [`Load::peer`], and has no zero.
-#[derive(Default)]
+#[derive(Clone, Default, Hash)]
 pub(crate) struct Loads {
     waiting: BTreeMap<u64, Load>,
     for_peers: BTreeMap<Inc, usize>,

@@ -28,7 +28,7 @@ use crate::digest::Digest;
 use crate::event::{Ack, Outcome};
 
 /// Which queue of the connection a message takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Lane {
     /// What a request waits for.
     Live,
@@ -37,7 +37,7 @@ pub enum Lane {
 }
 
 /// A message with its address.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Envelope {
     /// Generation of the sender's view.
     pub generation: u64,
@@ -54,7 +54,7 @@ pub struct Envelope {
 }
 
 /// What is said. New variants go to the end, with a new wire version.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Message {
     /// From the stamper to each other owner, as soon as the lane takes it; answered by `Ack`.
     Deltas(Batch),
@@ -163,7 +163,7 @@ pub enum Message {
 }
 
 /// Deltas of the sessions that were dirty when the lane could take more.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Batch {
     /// Number of the batch, unique for its sender; echoed in the ack.
     pub number: u64,
@@ -172,7 +172,7 @@ pub struct Batch {
 }
 
 /// Why a delta was not merged.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Refusal {
     /// It builds on what the receiver lacks; this is what it has (rule R3).
     Need(Version),
@@ -197,7 +197,7 @@ impl Refusal {
 }
 
 /// Answer to a request for sessions.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Supply {
     /// What was asked for, as far as it is held.
     pub deltas: Vec<Delta>,
@@ -208,7 +208,7 @@ pub struct Supply {
 }
 
 /// What a request does to one session, as one delta with one stamp (rule A4).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Commit {
     /// Which session.
     pub key: SessionKey,
@@ -223,7 +223,7 @@ pub struct Commit {
 }
 
 /// What a commit does to the life of its session.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Life {
     /// It goes on.
     Keep,

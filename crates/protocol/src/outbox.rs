@@ -25,6 +25,7 @@ use crate::store::Store;
 const QUEUE_SLACK: usize = 64;
 
 /// A session that a peer lacks something of.
+#[derive(Clone, Hash)]
 struct Dirty {
     /// What the peer has: its last acknowledged version, else ours before the write (rule B3).
     lo: Version,
@@ -37,6 +38,7 @@ struct Dirty {
 /// What a batch carried of one session: our version then, or `None` for its end.
 type Carried = (SessionKey, Option<Version>);
 
+#[derive(Clone, Hash)]
 struct InFlight {
     sent: Time,
     carried: Vec<Carried>,
@@ -45,6 +47,7 @@ struct InFlight {
 }
 
 /// A comparison that the peer has begun with this node.
+#[derive(Clone, Hash)]
 struct Comparing {
     round: u64,
     slots: BTreeSet<Slot>,
@@ -52,6 +55,7 @@ struct Comparing {
 }
 
 /// What one peer does not have yet.
+#[derive(Clone, Hash)]
 pub(crate) struct PeerOutbox {
     dirty: BTreeMap<SessionKey, Dirty>,
     queue: VecDeque<SessionKey>,
@@ -71,6 +75,7 @@ pub(crate) struct PeerOutbox {
 }
 
 /// Outboxes of one shard, one per other member that has been heard of.
+#[derive(Clone, Hash)]
 pub(crate) struct Outbox {
     peers: BTreeMap<Inc, PeerOutbox>,
     sessions_max: usize,

@@ -15,7 +15,7 @@ impl Layout {
 }
 
 /// An owner of a slot by one layout.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Owner {
     /// Its process; `None`: not heard of under a fixed view.
     inc: Option<Inc>,
@@ -24,7 +24,7 @@ struct Owner {
 }
 
 /// What is known of one slot.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 struct SlotOwners {
     /// Who owns it by each layout, absent ones included, in order.
     layouts: Vec<Vec<Owner>>,
@@ -39,7 +39,7 @@ struct SlotOwners {
 /// Rendezvous hashing (Thaler, Ravishankar 1998): each slot orders the members by a hash of name
 /// and slot, and the first `copies` own it. By name and not by process, so that a restarted member
 /// gets its slots back (amendment 21). With zones the order alternates between them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Placement {
     first_slot: u16,
     slots: Vec<SlotOwners>,

@@ -14,7 +14,7 @@ use crate::limits::{
 };
 
 /// What a comparison does next.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Step {
     /// Say what is held here, and ask what differs.
     Root,
@@ -27,14 +27,14 @@ pub(crate) enum Step {
 }
 
 /// When a question was asked last, and as the how-manieth of its comparison.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 struct Asked {
     at: Time,
     turn: u64,
 }
 
 /// One comparison with one peer.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Round {
     pub(crate) number: u64,
     progress: Time,
@@ -204,14 +204,14 @@ impl Round {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 struct PeerRepair {
     next_at: Time,
     round: Option<Round>,
 }
 
 /// The comparisons of one shard, at most one per peer.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Repair {
     peers: BTreeMap<Inc, PeerRepair>,
     interval_ms: u64,

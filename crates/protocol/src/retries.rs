@@ -9,7 +9,7 @@ use crate::limits::{REQUESTS_PER_RETRY, RETRIES_PER_SECOND, RETRIES_SAVED_MAX, R
 const WHOLE: u64 = 1_000;
 
 /// What repetitions may be spent (rule B6).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 pub(crate) struct Retries {
     saved: u64,
     earned: Time,

@@ -21,7 +21,7 @@ use crate::rules::{Rule, Rules};
 use crate::view::{Copies, Layout, Member, MemberName, View, Zone};
 
 /// A decision of the log. Its index, unique and growing, is the identity of what it brings about.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Decision {
     /// The first of a cluster: it has no members yet.
     Begin {
@@ -106,7 +106,7 @@ impl std::fmt::Display for Refused {
 impl std::error::Error for Refused {}
 
 /// The state of the log.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Roster {
     view: View,
     /// How many members are to hold each session.

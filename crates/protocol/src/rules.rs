@@ -4,7 +4,7 @@
 //! question is answered at compile time.
 
 /// A rule that can be switched off (issue of the mutation score).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(not(feature = "mutants"), allow(dead_code))]
 #[allow(unreachable_pub)]
 pub enum Rule {
@@ -121,7 +121,7 @@ mod switched {
     }
 
     /// Which rule is off, if any.
-    #[derive(Clone, Copy, Debug, Default)]
+    #[derive(Clone, Copy, Debug, Default, Hash)]
     pub struct Rules(Option<Rule>);
 
     impl Rules {
@@ -142,7 +142,7 @@ mod switched {
     use super::Rule;
 
     /// All rules hold; there is nothing to choose.
-    #[derive(Clone, Copy, Debug, Default)]
+    #[derive(Clone, Copy, Debug, Default, Hash)]
     pub struct Rules(());
 
     impl Rules {

@@ -59,6 +59,7 @@ pub(crate) struct Walk<'a> {
 /// What a tombstone is counted as, in bytes: key, deadline, reason and their places in the maps.
 const TOMBSTONE_BYTES: usize = 96;
 
+#[derive(Clone, Hash)]
 struct Entry {
     state: State,
     hash: Digest,
@@ -67,7 +68,7 @@ struct Entry {
     retired: bool,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default, Hash)]
 struct Slotful {
     entries: BTreeMap<SessionKey, Entry>,
     digest: Digest,
@@ -81,6 +82,7 @@ struct Slotful {
 /// only way anything goes. Invariants: a slot's digest is the sum of its entries' hashes, `root`
 /// that of the slots'; every entry stands in `due`, at or before the moment it matters (one that
 /// ended twice, for what it was before).
+#[derive(Clone, Hash)]
 pub struct Store {
     first_slot: u16,
     seed: u64,

@@ -22,7 +22,7 @@ use crate::view::{MemberName, View};
 /// earlier one, each of which had adopted the later one when it listed what it holds. If no owner by
 /// the oldest layout is left, only the other new owners may have caught up with them: then it has
 /// to compare itself with all of those, as they are once they know that there is nobody else.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Sync {
     started: Time,
     pending: BTreeSet<MemberName>,

@@ -43,7 +43,7 @@ impl From<&str> for Zone {
 }
 
 /// How many members hold each session. The one number in which the two ways to replicate differ.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Copies {
     /// Every member.
     All,
@@ -52,7 +52,7 @@ pub enum Copies {
 }
 
 /// One member of a view or of a layout.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Member {
     /// Its name.
     pub name: MemberName,
@@ -76,7 +76,7 @@ impl Member {
 
 /// Among whom the slots are divided, and into how many copies (an active placement of protocol
 /// 3.2). It does not change while it is active: a member that is removed leaves its place empty.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Layout {
     /// The epoch of the view that began it.
     pub epoch: u64,
@@ -91,7 +91,7 @@ pub struct Layout {
 /// Equal generation and epoch mean equal views (I-VIEW). A view that the configuration fixes has
 /// generation 0 and epoch 1, and only its members' `inc` changes: a higher one supersedes a lower
 /// of the same name (amendment 8).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct View {
     /// Which cluster under this name: grows only when one is made anew from what a survivor knows.
     pub generation: u64,

@@ -1,7 +1,7 @@
 //! What a correct peer would not send.
 
 /// A peer broke the protocol. Nothing of what it sent took effect; the driver ends the connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Violation {
     /// A message larger in some count than its bound.
     TooMuch,

@@ -10,7 +10,7 @@ use crate::quorum::Quorum;
 use crate::rules::{Rule, Rules};
 
 /// Who is told what became of a commit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Asker {
     /// A request of this process.
     Local(Ticket),
@@ -19,7 +19,7 @@ pub(crate) enum Asker {
 }
 
 /// What the owners must have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Target {
     /// Everything up to this stamp of this writer.
     Write(Stamp),
@@ -28,6 +28,7 @@ pub(crate) enum Target {
 }
 
 /// A commit that has taken effect here and waits for others.
+#[derive(Clone, Hash)]
 pub(crate) struct Waiter {
     pub(crate) asker: Asker,
     pub(crate) target: Target,
@@ -67,6 +68,7 @@ impl Waiter {
 ///
 /// Invariant: at most [`WAITERS_MAX`]; each leaves at its level, at its deadline, or when nobody
 /// is left who could acknowledge it.
+#[derive(Clone, Hash)]
 pub(crate) struct Waiters {
     by_key: BTreeMap<SessionKey, Vec<Waiter>>,
     count: usize,

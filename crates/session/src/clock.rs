@@ -7,7 +7,7 @@ use crate::{Hlc, Inc, Stamp, Time, Version};
 ///
 /// Invariant: `last` only grows, and every stamp given out is greater than every reading observed
 /// before it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Clock {
     inc: Inc,
     last: Hlc,

@@ -7,7 +7,7 @@ use crate::{Attribute, Core, Name, Session, SessionKey, Time, Tombstone, Version
 
 /// A change of one session, however it came about: a local write, a peer's write, a repair, a
 /// fetched copy. There is no other way to change a copy (design, first sentence).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Delta {
     /// Which session.
     pub key: SessionKey,
@@ -16,7 +16,7 @@ pub struct Delta {
 }
 
 /// The two kinds of change.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Body {
     /// A fragment of a living session.
     Change(Change),
@@ -30,7 +30,7 @@ pub enum Body {
 /// lo ≤ version of the receiver   required before merging (rule R3)
 /// hi ≤ version of the receiver   true after merging
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Change {
     /// What was fixed at creation; always there when `lo` is empty.
     pub core: Option<Core>,

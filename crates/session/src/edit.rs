@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// An intended change of one attribute, before it is stamped.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Edit {
     /// Writes a register.
     Set(Name, Value),
@@ -71,7 +71,7 @@ impl Edit {
 }
 
 /// Why edits were refused; none of them took effect.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum EditError {
     /// The attribute is of another kind; remove it first, or use the key of its kind.
     Kind {

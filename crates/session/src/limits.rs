@@ -26,7 +26,7 @@ pub const TOKEN_ENTRIES_MAX: usize = 64;
 
 /// The bounds that configuration may tighten. They bind stamping, never merging (amendment 20):
 /// a copy that a peer holds must be mergeable here whatever this node is configured to allow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Limits {
     /// At most [`ATTRIBUTES_MAX`].
     pub attributes_max: usize,

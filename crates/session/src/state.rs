@@ -71,7 +71,7 @@ impl Tombstone {
 }
 
 /// A living session.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Session {
     /// What was fixed at creation.
     pub core: Core,
@@ -153,7 +153,7 @@ impl Session {
 }
 
 /// A session or its tombstone: `Alive(_) < Ended(_)`, so that nothing alive replaces a tombstone.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum State {
     /// It can be served.
     Alive(Box<Session>),

@@ -20,6 +20,7 @@
 mod check;
 mod client;
 mod coverage;
+pub mod explore;
 mod fault;
 mod host;
 mod network;

@@ -34,7 +34,7 @@ pub use options::Options;
 pub use transition::Handover;
 
 /// A message on its way out.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Transmit {
     /// The process that it is for.
     pub to: Inc,
@@ -72,6 +72,7 @@ pub struct Lag {
 ///
 /// A message that cannot be delivered may be dropped: deltas are extracted anew, questions are
 /// asked again. [`handle_reachable`](Self::handle_reachable) makes that immediate.
+#[derive(Clone, Hash)]
 pub struct Node {
     options: Options,
     clock: Clock,

@@ -6,7 +6,7 @@ use crate::rules::Rules;
 use crate::view::MemberName;
 
 /// What a shard is told once, when its process starts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Options {
     /// This process.
     pub inc: Inc,
