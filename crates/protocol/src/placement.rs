@@ -7,6 +7,15 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use crate::view::{Copies, Layout, Member, View};
 
 impl Layout {
+    /// How many members own each slot.
+    #[must_use]
+    pub fn owners_per_slot(&self) -> usize {
+        match self.copies {
+            Copies::All => self.members.len(),
+            Copies::Count(count) => usize::from(count.get()).min(self.members.len()),
+        }
+    }
+
     /// True if this layout divides the slots among these members, into that many copies.
     pub(crate) fn is_for(&self, copies: Copies, members: &[Member]) -> bool {
         let place = |member: &Member| (member.inc, member.zone.clone());
@@ -155,10 +164,7 @@ struct Ranking<'a> {
 impl<'a> Ranking<'a> {
     fn new(layout: &'a Layout) -> Self {
         let members = layout.members.as_slice();
-        let copies = match layout.copies {
-            Copies::All => members.len(),
-            Copies::Count(count) => usize::from(count.get()).min(members.len()),
-        };
+        let copies = layout.owners_per_slot();
         let mut names: Vec<_> = members.iter().map(|member| &member.zone).collect();
         names.sort_unstable();
         names.dedup();

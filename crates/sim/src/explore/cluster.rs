@@ -106,12 +106,12 @@ impl Cluster {
         let mut log = Log {
             roster: Roster::new(SLOTS, plan.rules),
             index: 0,
-            views: vec![View::fixed(names(plan.hosts), plan.copies)],
+            views: vec![View::fixed(names(plan.hosts), plan.held_by)],
             decided: 0,
         };
         if !plan.fixed {
             log.views.clear();
-            log.decide(&Decision::Begin { generation: 1, copies: plan.copies });
+            log.decide(&Decision::Begin { generation: 1, copies: plan.held_by });
         }
         Self {
             now: BEGIN,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use protocol::{Copies, Node, Opened, Outcome, Placement, Ticket, View};
+use protocol::{Layout, Node, Opened, Outcome, Placement, Ticket, View};
 use session::{Content, Inc, Name, Session, Stamp, State, Token, Version};
 
 use super::cluster::{Breach, Cluster, FOUNDING, KEY, Process, READING, slot};
@@ -52,12 +52,8 @@ pub(super) struct Ledger {
 impl Ledger {
     /// The layouts in force have changed: with fewer copies less is survived.
     pub(super) fn note_layouts(&mut self, view: &View) {
-        let others = |copies: Copies, members: usize| match copies {
-            Copies::All => members.saturating_sub(1),
-            Copies::Count(count) => usize::from(count.get()).min(members).saturating_sub(1),
-        };
-        let mut seats =
-            view.layouts.iter().map(|layout| others(layout.copies, layout.members.len()));
+        let others = |layout: &Layout| layout.owners_per_slot().saturating_sub(1);
+        let mut seats = view.layouts.iter().map(others);
         let newest = seats.clone().next_back().unwrap_or(0);
         self.others = seats.by_ref().min().unwrap_or(0);
         for write in &mut self.writes {

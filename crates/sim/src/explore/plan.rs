@@ -56,7 +56,7 @@ pub struct Plan {
     /// True if the configuration fixes the view.
     pub fixed: bool,
     /// How many members hold the session.
-    pub copies: Copies,
+    pub held_by: Copies,
     /// What is decided, in this order, each at any time.
     pub decisions: Vec<Resolve>,
     /// False if the first write creates the session.
@@ -110,7 +110,7 @@ impl Plan {
             hosts: nodes,
             members: (0..nodes).collect(),
             fixed: true,
-            copies: Copies::All,
+            held_by: Copies::All,
             decisions: Vec::new(),
             created: true,
             level: Ack::One,
@@ -155,7 +155,7 @@ impl Plan {
             name,
             about,
             members: members.to_vec(),
-            copies,
+            held_by: copies,
             decisions: decisions.to_vec(),
             ..agreed.clone()
         };
