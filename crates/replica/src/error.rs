@@ -7,7 +7,6 @@ use std::fmt;
 
 use session::{EndReason, Kind, Name, NameError};
 use thiserror::Error;
-use transport::IdentityError;
 
 use crate::config::ConfigError;
 
@@ -18,15 +17,13 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// The configuration cannot be started with, or the file of token keys is wrong.
+    /// The configuration cannot be started with: a value, a file that it names, or the address
+    /// that it listens on.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// Certificate and key are missing or wrong.
+    /// The network part cannot be started, whatever the configuration says.
     #[error(transparent)]
-    Identity(#[from] IdentityError),
-    /// The socket cannot be had.
-    #[error(transparent)]
-    Transport(#[from] transport::StartError),
+    Transport(transport::StartError),
     /// The system has no random numbers.
     #[error("the system gives no random numbers: {0}")]
     Random(getrandom::Error),
