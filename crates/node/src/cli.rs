@@ -107,7 +107,7 @@ enum CertCommand {
     Ca(AuthorityArgs),
     /// Make a folder with everything that a node needs
     Node(NodeArgs),
-    /// Make the certificate of a person who may inspect and drain nodes
+    /// Make the certificate of a person; no command of this release takes it yet
     Operator(OperatorArgs),
 }
 

@@ -7,7 +7,6 @@ use std::fmt;
 
 use session::{EndReason, Kind, Name, NameError};
 use thiserror::Error;
-use transport::IdentityError;
 
 use crate::config::ConfigError;
 
@@ -18,15 +17,13 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// The configuration cannot be started with, or the file of token keys is wrong.
+    /// The configuration cannot be started with: a value, a file that it names, or the address
+    /// that it listens on.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// Certificate and key are missing or wrong.
+    /// The network part cannot be started, whatever the configuration says.
     #[error(transparent)]
-    Identity(#[from] IdentityError),
-    /// The socket cannot be had.
-    #[error(transparent)]
-    Transport(#[from] transport::StartError),
+    Transport(transport::StartError),
     /// The system has no random numbers.
     #[error("the system gives no random numbers: {0}")]
     Random(getrandom::Error),
@@ -121,6 +118,30 @@ pub enum CommitError {
     Refused(#[from] session::EditError),
 }
 
+/// Why not all sessions of a user were ended.
+#[derive(Error, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EndAllError {
+    /// This node has not caught up with the others, so that it does not know of all sessions; it
+    /// ended none. [`Replica::ready`](crate::Replica::ready) tells when it has.
+    #[error(
+        "this node has not caught up with the others, and has ended no session: try again, or ask \
+         another node"
+    )]
+    NotReady,
+    /// Some could not be ended, or it is not known whether they were. The others were; who asks
+    /// again ends the rest.
+    #[error("{ended} sessions were ended, {left} may be left: ask again; of one of them, {source}")]
+    Partly {
+        /// How many were ended.
+        ended: usize,
+        /// How many were perhaps not.
+        left: usize,
+        /// What became of the first of those.
+        source: CommitError,
+    },
+}
+
 fn reason_of(reason: Option<&EndReason>) -> &'static str {
     match reason {
         Some(EndReason::Logout) => ": it was signed out",
@@ -166,6 +187,9 @@ pub enum Error {
     /// The commit failed.
     #[error(transparent)]
     Commit(#[from] CommitError),
+    /// Not all sessions of a user were ended.
+    #[error(transparent)]
+    EndAll(#[from] EndAllError),
     /// The request belongs to no session.
     #[error("there is no session")]
     NoSession,
@@ -199,4 +223,13 @@ macro_rules! debug_is_the_message {
     };
 }
 
-debug_is_the_message!(StartError, OpenError, EditError, ReadError, CommitError, StopError, Error);
+debug_is_the_message!(
+    StartError,
+    OpenError,
+    EditError,
+    ReadError,
+    CommitError,
+    EndAllError,
+    StopError,
+    Error
+);

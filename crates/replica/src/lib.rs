@@ -38,7 +38,7 @@ mod working;
 pub use ::session::{EndReason, Kind, Name, NameError, SessionId, User};
 pub use config::Config;
 pub use error::{
-    CommitError, EditError, Error, OpenError, ReadError, Result, StartError, StopError,
+    CommitError, EditError, EndAllError, Error, OpenError, ReadError, Result, StartError, StopError,
 };
 pub use health::Health;
 pub use key::{Codec, Counter, Json, Key, Raw, Register, Set};

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use transport::{Endpoint, EndpointConfig, Identity, NodeName, PeerAddress};
 
 use crate::clock::Clock;
-use crate::config::{Config, ReplicationSection, TokenKeyFile};
+use crate::config::{Config, ReplicationSection};
 use crate::driver::{Driver, millis};
 use crate::error::{OpenError, StartError, StopError};
 use crate::health::Health;
@@ -59,9 +59,8 @@ impl Replica {
     #[expect(clippy::unused_async, reason = "members that are agreed at run time are waited for")]
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let cluster = &config.cluster().name;
-        let identity = Identity::load(config.tls(), cluster)?;
-        config.check_start(identity.name())?;
-        let (key_file, keys) = TokenKeyFile::open(&config.session().token_keys, cluster)?;
+        let identity = config.identity()?;
+        let (key_file, keys) = config.open_token_keys()?;
         let clock = Clock::new();
         let name = identity.name().clone();
         let members: Vec<NodeName> = config.cluster().members.keys().cloned().collect();
@@ -71,7 +70,8 @@ impl Replica {
         let ReplicationSection { copies, .. } = *config.replication();
         let links = Links::new(&name, inc, cluster, &members, copies);
         let options = options(&config, &name, inc, &members)?;
-        let (endpoint, events) = Endpoint::start(endpoint_config(&config, identity, &links))?;
+        let started = Endpoint::start(endpoint_config(&config, identity, &links));
+        let (endpoint, events) = started.map_err(|error| config.refused_start(error))?;
         let driver = Arc::new(Driver::new(&options, links, clock, endpoint));
         let keys = Arc::new(RwLock::new(keys));
         let fatal = Fatal::new();

@@ -6,7 +6,7 @@ use protocol::{Ack, Commit, Life, Report};
 use session::{EndReason, SessionKey, State, Time, Version};
 
 use crate::commit::{done, worse};
-use crate::error::CommitError;
+use crate::error::{CommitError, EndAllError};
 use crate::replica::Replica;
 use crate::session::system_time;
 
@@ -53,14 +53,13 @@ impl Replica {
     /// at this very moment may stay.
     ///
     /// # Errors
-    /// [`CommitError::Unavailable`] if this node has not caught up with the others, and so does
-    /// not know of all sessions: ask again, or ask another node. Else a session could not be ended,
-    /// and others may have been. Call it again.
-    pub async fn end_all(&self, user: &str) -> Result<EndedAll, CommitError> {
+    /// [`EndAllError::NotReady`] if this node has not caught up with the others, and so does not
+    /// know of all sessions; [`EndAllError::Partly`] if some could not be ended. Call it again.
+    pub async fn end_all(&self, user: &str) -> Result<EndedAll, EndAllError> {
         let mut is_synced = true;
         self.shared.driver.each(|node| is_synced &= node.is_synced());
         if !is_synced {
-            return Err(CommitError::Unavailable);
+            return Err(EndAllError::NotReady);
         }
         let mut found: Vec<(SessionKey, Version)> = Vec::new();
         self.each_of(user, |key, session| found.push((key, session.version.clone())));
@@ -73,18 +72,11 @@ impl Replica {
                 self.shared.driver.commit(commit)
             })
             .collect();
-        let mut all = EndedAll::default();
+        let mut ended = Vec::with_capacity(ends.len());
         for end in ends {
-            match done(end.await) {
-                Ok(acked) => {
-                    all.report = worse(all.report, acked.report);
-                    all.ended += 1;
-                }
-                Err(CommitError::Gone(_)) => {}
-                Err(error) => return Err(error),
-            }
+            ended.push(done(end.await).map(|acked| acked.report));
         }
-        Ok(all)
+        sum(ended)
     }
 
     fn each_of(&self, user: &str, mut look: impl FnMut(SessionKey, &session::Session)) {
@@ -99,5 +91,46 @@ impl Replica {
                 }
             }
         });
+    }
+}
+
+/// What became of all of them together. One that somebody else had ended before does not count.
+fn sum(ends: Vec<Result<Report, CommitError>>) -> Result<EndedAll, EndAllError> {
+    let mut all = EndedAll::default();
+    let mut failed = Vec::new();
+    for end in ends {
+        match end {
+            Ok(report) => {
+                all.report = worse(all.report, report);
+                all.ended += 1;
+            }
+            Err(CommitError::Gone(_)) => {}
+            Err(error) => failed.push(error),
+        }
+    }
+    let left = failed.len();
+    match failed.into_iter().next() {
+        None => Ok(all),
+        Some(source) => Err(EndAllError::Partly { ended: all.ended, left, source }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Promise P12: one that cannot be ended does not hide how many were.
+    #[test]
+    fn those_that_were_ended_are_counted_whatever_became_of_the_others() {
+        let (good, bad) = (Report { asked: 2, got: 2 }, Report { asked: 2, got: 1 });
+        let gone = Err(CommitError::Gone(None));
+        let all = sum(vec![Ok(good), gone.clone(), Ok(bad), Ok(good)]);
+        assert_eq!(all, Ok(EndedAll { ended: 3, report: bad }));
+        let (unknown, unavailable) = (CommitError::Unknown, CommitError::Unavailable);
+        let partly = sum(vec![Ok(good), Err(unknown), gone, Err(unavailable), Ok(good)]);
+        let source = CommitError::Unknown;
+        assert_eq!(partly, Err(EndAllError::Partly { ended: 2, left: 2, source }));
+        let text = partly.unwrap_err().to_string();
+        assert!(text.starts_with("2 sessions were ended, 2 may be left: ask again"), "{text}");
     }
 }

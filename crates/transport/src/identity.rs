@@ -20,9 +20,6 @@ use crate::subject::{Subject, SubjectError};
 /// Largest PEM file that is read, in bytes. A chain of certificates has a few thousand.
 pub const PEM_BYTES_MAX: u64 = 1 << 20;
 
-/// What the third file holds, as messages call it.
-const KEY: &str = "private key";
-
 /// Where certificate and key of a node lie.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsPaths {
@@ -34,6 +31,27 @@ pub struct TlsPaths {
     pub key: PathBuf,
 }
 
+/// One of the files of [`TlsPaths`]. `Display` says what it should hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsFile {
+    /// [`TlsPaths::ca`].
+    Ca,
+    /// [`TlsPaths::cert`].
+    Cert,
+    /// [`TlsPaths::key`].
+    Key,
+}
+
+impl fmt::Display for TlsFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ca => "CA certificate",
+            Self::Cert => "certificate",
+            Self::Key => "private key",
+        })
+    }
+}
+
 /// Why the files do not make an identity. Each message names file, problem and remedy.
 #[derive(Debug, Error)]
 pub enum IdentityError {
@@ -41,7 +59,7 @@ pub enum IdentityError {
     #[error("cannot read {what} {path}: {source}; make it with `cert`, or correct the path")]
     Read {
         /// What the file should hold.
-        what: &'static str,
+        what: TlsFile,
         /// The file.
         path: PathBuf,
         /// What the system said.
@@ -61,14 +79,16 @@ pub enum IdentityError {
     #[error("{path} holds no {what} in PEM form; give the file that `cert` wrote")]
     NotPem {
         /// What the file should hold.
-        what: &'static str,
+        what: TlsFile,
         /// The file.
         path: PathBuf,
     },
-    /// The certificate cannot be used at all.
-    #[error("the certificate {path} is unusable: {detail:?}; issue it again with `cert node`")]
+    /// A certificate cannot be used at all.
+    #[error("the {what} {path} is unusable: {detail:?}; give the file that `cert` wrote")]
     Unusable {
-        /// The certificate.
+        /// What the file should hold.
+        what: TlsFile,
+        /// The file.
         path: PathBuf,
         /// What the check of the certificate said.
         detail: webpki::Error,
@@ -146,6 +166,26 @@ pub enum IdentityError {
     },
 }
 
+impl IdentityError {
+    /// The file that is to be mended: where two do not fit together, the one of this node alone.
+    pub fn file(&self) -> TlsFile {
+        match self {
+            Self::Read { what, .. } | Self::NotPem { what, .. } | Self::Unusable { what, .. } => {
+                *what
+            }
+            Self::Exposed { .. } | Self::UnusableKey { .. } | Self::KeyMismatch { .. } => {
+                TlsFile::Key
+            }
+            Self::Expired { .. }
+            | Self::NotYetValid { .. }
+            | Self::OtherAuthority { .. }
+            | Self::OtherCluster { .. }
+            | Self::NotANode { .. }
+            | Self::NoNode { .. } => TlsFile::Cert,
+        }
+    }
+}
+
 /// Why a certificate names no node.
 #[derive(Debug, Error)]
 #[error(transparent)]
@@ -187,10 +227,10 @@ impl Identity {
     pub fn load(paths: &TlsPaths, cluster: &ClusterName) -> Result<Self, IdentityError> {
         let files = Files::read(paths)?;
         check_private(&paths.key)?;
-        let authorities = certificates("CA certificate", &paths.ca, &files.ca)?;
-        let chain = certificates("certificate", &paths.cert, &files.cert)?;
+        let authorities = certificates(TlsFile::Ca, &paths.ca, &files.ca)?;
+        let chain = certificates(TlsFile::Cert, &paths.cert, &files.cert)?;
         let key = PrivateKeyDer::from_pem_slice(&files.key)
-            .map_err(|_| IdentityError::NotPem { what: KEY, path: paths.key.clone() })?;
+            .map_err(|_| IdentityError::NotPem { what: TlsFile::Key, path: paths.key.clone() })?;
         let name = node_name(&paths.cert, &chain[0], cluster)?;
         check_issued(paths, &authorities, &chain)?;
         let secret = hmac::Key::new(hmac::HMAC_SHA256, key.secret_der());
@@ -275,9 +315,9 @@ struct Files {
 impl Files {
     fn read(paths: &TlsPaths) -> Result<Self, IdentityError> {
         Ok(Self {
-            ca: read_file("CA certificate", &paths.ca)?,
-            cert: read_file("certificate", &paths.cert)?,
-            key: read_file(KEY, &paths.key)?,
+            ca: read_file(TlsFile::Ca, &paths.ca)?,
+            cert: read_file(TlsFile::Cert, &paths.cert)?,
+            key: read_file(TlsFile::Key, &paths.key)?,
         })
     }
 
@@ -290,7 +330,7 @@ impl Files {
     }
 }
 
-fn read_file(what: &'static str, path: &Path) -> Result<Vec<u8>, IdentityError> {
+fn read_file(what: TlsFile, path: &Path) -> Result<Vec<u8>, IdentityError> {
     use io::Read;
     let read = || {
         let mut bytes = Vec::new();
@@ -308,7 +348,7 @@ fn check_private(path: &Path) -> Result<(), IdentityError> {
     /// Reading, writing and executing for the group and for others.
     const OTHERS: u32 = 0o077;
 
-    let failed = |source| IdentityError::Read { what: KEY, path: path.to_owned(), source };
+    let failed = |source| IdentityError::Read { what: TlsFile::Key, path: path.to_owned(), source };
     let permissions = path.metadata().map_err(failed)?.permissions().mode() & 0o7777;
     if permissions & OTHERS == 0 {
         return Ok(());
@@ -323,7 +363,7 @@ fn check_private(_: &Path) -> Result<(), IdentityError> {
 
 /// All certificates of a PEM file, at least one.
 fn certificates(
-    what: &'static str,
+    what: TlsFile,
     path: &Path,
     pem: &[u8],
 ) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
@@ -358,13 +398,18 @@ fn check_issued(
     authorities: &[CertificateDer<'static>],
     chain: &[CertificateDer<'static>],
 ) -> Result<(), IdentityError> {
-    let unusable = |path: &Path, detail| IdentityError::Unusable { path: path.to_owned(), detail };
+    let unusable = |what, path: &Path, detail| {
+        let path = path.to_owned();
+        IdentityError::Unusable { what, path, detail }
+    };
     let anchors: Vec<TrustAnchor<'_>> = authorities
         .iter()
-        .map(|ca| anchor_from_trusted_cert(ca).map_err(|detail| unusable(&paths.ca, detail)))
+        .map(|ca| {
+            anchor_from_trusted_cert(ca).map_err(|detail| unusable(TlsFile::Ca, &paths.ca, detail))
+        })
         .collect::<Result<_, _>>()?;
-    let certificate =
-        EndEntityCert::try_from(&chain[0]).map_err(|detail| unusable(&paths.cert, detail))?;
+    let certificate = EndEntityCert::try_from(&chain[0])
+        .map_err(|detail| unusable(TlsFile::Cert, &paths.cert, detail))?;
     let algorithms = provider().signature_verification_algorithms.all;
     // A node is the server of some connections and the client of others.
     for usage in [KeyUsage::server_auth(), KeyUsage::client_auth()] {
@@ -388,7 +433,7 @@ fn refused(paths: &TlsPaths, detail: webpki::Error) -> IdentityError {
     ) {
         IdentityError::OtherAuthority { cert: path, ca: paths.ca.clone() }
     } else {
-        IdentityError::Unusable { path, detail }
+        IdentityError::Unusable { what: TlsFile::Cert, path, detail }
     }
 }
 

@@ -273,7 +273,55 @@ pub(crate) async fn accept(connection: &Connection, lane: Lane) -> Result<RecvSt
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
+    use tempfile::TempDir;
+
     use super::*;
+    use crate::issue::{Ca, Readers, Validity, write_new};
+    use crate::limits::Limits;
+    use crate::tls::Settings;
+    use crate::{Identity, TlsPaths};
+
+    /// The settings of a node.
+    fn settings(folder: &TempDir) -> Settings {
+        let ca = Ca::create(&"c1".parse().unwrap(), Validity::days(2)).unwrap();
+        let node = ca.node(&"n1".parse().unwrap(), Validity::days(1)).unwrap();
+        let path = |name| folder.path().join(name);
+        let paths = TlsPaths { ca: path("ca.pem"), cert: path("n1.pem"), key: path("n1.key") };
+        for (path, pem) in [
+            (&paths.ca, &ca.files().cert_pem),
+            (&paths.cert, &node.cert_pem),
+            (&paths.key, &node.key_pem),
+        ] {
+            write_new(path, pem.as_bytes(), Readers::Secret).unwrap();
+        }
+        let identity = Identity::load(&paths, ca.cluster()).unwrap();
+        Settings::new(&identity, &Limits::default()).unwrap()
+    }
+
+    /// A full lane of repair must not delay what somebody waits for on the same connection.
+    #[tokio::test]
+    async fn what_is_waited_for_goes_before_bulk() {
+        let folder = tempfile::tempdir().unwrap();
+        let Settings { server, control, data } = settings(&folder);
+        let loopback = (Ipv4Addr::LOCALHOST, 0).into();
+        let listening = quinn::Endpoint::server(server, loopback).unwrap();
+        let dialing = quinn::Endpoint::client(loopback).unwrap();
+        let address = listening.local_addr().unwrap();
+        let mut priorities = Vec::new();
+        for (client, lanes) in [(control, &Lane::ALL[..1]), (data, &Lane::ALL[1..])] {
+            let dial = dialing.connect_with(client, address, "n1.c1.replica.internal").unwrap();
+            let accept = async { listening.accept().await.unwrap().await };
+            let (dialed, _accepted) = tokio::try_join!(dial, accept).unwrap();
+            for lane in lanes {
+                priorities.push(open(&dialed, *lane).await.unwrap().priority().unwrap());
+            }
+        }
+        assert_eq!(priorities, Lane::ALL.map(Lane::priority));
+        let [_, live, bulk] = Lane::ALL.map(Lane::priority);
+        assert!(live > bulk);
+    }
 
     #[test]
     fn a_queue_is_bounded_in_bytes_and_an_empty_one_takes_any_frame() {

@@ -54,7 +54,7 @@ pub use endpoint::{
 };
 pub use error::{SendError, StartError, TlsError};
 pub use event::{DownReason, Event, FrameViolation};
-pub use identity::{Identity, IdentityError, NoNodeName, PEM_BYTES_MAX, TlsPaths};
+pub use identity::{Identity, IdentityError, NoNodeName, PEM_BYTES_MAX, TlsFile, TlsPaths};
 pub use lane::Lane;
 pub use limits::{HELLO_BYTES_MAX, Limits};
 pub use name::{ClusterName, NAME_BYTES_MAX, NameError, NodeName};

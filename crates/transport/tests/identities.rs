@@ -7,14 +7,21 @@ use std::time::{Duration, SystemTime};
 
 use support::{Cluster, node_name, replace};
 use transport::issue::Validity;
-use transport::{Identity, IdentityError, TlsPaths};
+use transport::{Identity, IdentityError, TlsFile, TlsPaths};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Why the files make no identity; the message must name the file and a remedy.
+/// Why the files make no identity; it must tell which of them, and its message the file and a
+/// remedy.
 fn refused(cluster: &Cluster, paths: &TlsPaths, file: &Path) -> IdentityError {
     let error = Identity::load(paths, cluster.ca.cluster()).expect_err("it must be refused");
     says(&error, file);
+    let told = match error.file() {
+        TlsFile::Ca => &paths.ca,
+        TlsFile::Cert => &paths.cert,
+        TlsFile::Key => &paths.key,
+    };
+    assert_eq!(told, file, "{error}");
     error
 }
 

@@ -124,7 +124,11 @@ pub(crate) fn operator(args: &OperatorArgs) -> Result<String, CertError> {
     files.add(&format!("{}.pem", args.name), issued.cert_pem, Readers::Public);
     files.add(&format!("{}.key", args.name), issued.key_pem, Readers::Secret);
     let written = files.write()?;
-    Ok(format!("Operator {} of the cluster {}:\n{written}", args.name, ca.cluster()))
+    Ok(format!(
+        "Operator {} of the cluster {}:\n{written}No command of this release takes it yet.\n",
+        args.name,
+        ca.cluster()
+    ))
 }
 
 fn load(args: &IssueArgs) -> Result<Ca, CertError> {

@@ -101,7 +101,12 @@ async fn act(
     headers: HeaderMap,
 ) -> Response {
     let token = headers.get(TOKEN).map_or(&[][..], |token| token.as_bytes());
-    if !serving.token.is(token) || !is_same_origin(&headers) {
+    if !is_same_origin(&headers) {
+        let page = &serving.hosts[0];
+        let refusal = format!("a page of another origin may not do this: use http://{page}/\n");
+        return (StatusCode::FORBIDDEN, refusal).into_response();
+    }
+    if !serving.token.is(token) {
         return (StatusCode::FORBIDDEN, "reload the page: it is of another start\n")
             .into_response();
     }

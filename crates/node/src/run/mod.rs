@@ -13,12 +13,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use replica::config::{ConfigError, load_token_keys};
+use replica::config::ConfigError;
 use replica::{Config, Replica, StartError, StopError};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
-use transport::{Identity, IdentityError};
 
 use crate::cli::{HealthArgs, RunArgs};
 use crate::client::{self, ClientError};
@@ -35,8 +34,6 @@ pub(crate) enum RunError {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Start(#[from] StartError),
-    #[error(transparent)]
-    Identity(#[from] IdentityError),
     #[error("{}: app.http = \"{http}\": {source}; choose another address or port, or end who holds it", file.display())]
     Http { file: PathBuf, http: SocketAddr, source: io::Error },
     #[error("cannot start: {0}")]
@@ -107,10 +104,8 @@ async fn say_ready(replica: Replica, http: SocketAddr) {
 pub(crate) fn check(file: &Path) -> Result<ExitCode, RunError> {
     let config = Config::load(file)?;
     let app: App = config.app()?;
-    let cluster = &config.cluster().name;
-    let identity = Identity::load(config.tls(), cluster)?;
-    config.check_start(identity.name())?;
-    load_token_keys(&config.session().token_keys, cluster)?;
+    let identity = config.identity()?;
+    config.token_keys()?;
     let members: Vec<String> = config
         .cluster()
         .members
@@ -118,9 +113,10 @@ pub(crate) fn check(file: &Path) -> Result<ExitCode, RunError> {
         .map(|(name, address)| format!("{name} at {address}"))
         .collect();
     say(&format!(
-        "{} is good: node {} of the cluster {cluster}\n  members  {}\n  listens  {} (QUIC, UDP), {} (HTTP)",
+        "{} is good: node {} of the cluster {}\n  members  {}\n  listens  {} (QUIC, UDP), {} (HTTP)",
         file.display(),
         identity.name(),
+        config.cluster().name,
         members.join(", "),
         config.node().listen,
         app.http,

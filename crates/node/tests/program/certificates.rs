@@ -50,7 +50,11 @@ fn an_operator_gets_a_certificate_that_no_node_can_use() {
     let cluster = Cluster::new(1);
     let (ca, out) = (cluster.path("ca"), cluster.path("people"));
     let (ca, out_text) = (ca.to_str().unwrap(), out.to_str().unwrap());
-    done(["cert", "operator", "ann", "--ca", ca, "--out", out_text]);
+    let said = done(["cert", "operator", "ann", "--ca", ca, "--out", out_text]);
+    let help = done(["cert", "operator", "--help"]);
+    for text in [&said, &help] {
+        assert!(text.contains("o command of this release takes it yet"), "{text}");
+    }
     assert_eq!(permissions(&out.join("ann.key")), 0o600);
     let mut node = cluster.node("n1");
     node.env("REPLICA__TLS__CERT", out.join("ann.pem"));

@@ -17,6 +17,24 @@ fn says(cluster: &Cluster, parts: &[&str]) {
     }
 }
 
+/// The line begins with the file, the key and its value, and has every part.
+fn says_at(cluster: &Cluster, key: &str, value: &str, parts: &[&str]) {
+    let said = refused(&mut cluster.node("n1"));
+    let beginning = format!("error: {}: {key} = {value:?} ", cluster.config("n1").display());
+    assert!(said.starts_with(&beginning), "{beginning} in {said}");
+    for part in parts {
+        assert!(said.contains(part), "{part} in {said}");
+    }
+}
+
+/// The files that the configuration of a node names.
+const FILES: [(&str, &str); 4] = [
+    ("tls.ca", "ca.pem"),
+    ("tls.cert", "node.pem"),
+    ("tls.key", "node.key"),
+    ("session.token_keys", "token.keys"),
+];
+
 #[test]
 fn an_unknown_key_is_named_with_the_one_that_was_meant() {
     let cluster = Cluster::new(2);
@@ -54,21 +72,41 @@ fn a_value_of_the_environment_is_named_with_its_variable() {
 fn a_file_that_is_missing_is_named() {
     let said = refused(&mut program(["run", "--config", "nowhere/node.toml"]));
     assert!(said.contains("nowhere/node.toml"), "{said}");
-    for file in ["ca.pem", "node.pem", "node.key", "token.keys"] {
+    for (key, file) in FILES {
         let cluster = Cluster::new(2);
         fs::remove_file(cluster.path("n1").join(file)).unwrap();
-        says(&cluster, &[file, "cert"]);
+        says_at(&cluster, key, file, &["cannot", "No such file", "cert"]);
+    }
+}
+
+#[test]
+fn a_file_that_is_something_else_is_named() {
+    for (key, file) in FILES {
+        let cluster = Cluster::new(2);
+        // An editor keeps the permissions of a file.
+        fs::write(cluster.path("n1").join(file), "what is this?\n").unwrap();
+        says_at(&cluster, key, file, &[";"]);
+        fs::remove_file(cluster.path("n1").join(file)).unwrap();
+        fs::create_dir(cluster.path("n1").join(file)).unwrap();
+        says_at(&cluster, key, file, &["directory", "correct the path"]);
     }
 }
 
 #[test]
 fn a_key_that_others_can_read_is_refused() {
-    for file in ["token.keys", "node.key"] {
+    for (key, file) in [("session.token_keys", "token.keys"), ("tls.key", "node.key")] {
         let cluster = Cluster::new(2);
-        let key = cluster.path("n1").join(file);
-        fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
-        says(&cluster, &[file, "0644", "chmod 600"]);
+        let secret = cluster.path("n1").join(file);
+        fs::set_permissions(&secret, fs::Permissions::from_mode(0o644)).unwrap();
+        says_at(&cluster, key, file, &["0644", &format!("chmod 600 {}", secret.display())]);
     }
+}
+
+#[test]
+fn a_key_that_does_not_fit_is_refused() {
+    let cluster = Cluster::new(2);
+    fs::copy(cluster.path("n2/node.key"), cluster.path("n1/node.key")).unwrap();
+    says_at(&cluster, "tls.key", "node.key", &["node.pem", "does not belong", "; give"]);
 }
 
 #[test]
@@ -87,35 +125,37 @@ fn a_quic_port_in_use_is_named() {
     let listen = text.lines().find_map(|line| line.strip_prefix("listen = ")).unwrap();
     let listen = listen.trim_matches('"');
     let _holder = UdpSocket::bind(listen).unwrap();
-    says(&cluster, &[listen, "in use"]);
+    says_at(&cluster, "node.listen", listen, &[&format!("UDP {listen} is in use"), "; stop"]);
 }
 
 #[test]
-fn a_certificate_that_has_expired_is_refused() {
+fn a_certificate_outside_its_validity_is_refused() {
     let cluster = Cluster::new(2);
     let ca = cluster.path("ca");
     let ca = Ca::load(&ca.join("ca.pem"), &ca.join("ca.key")).unwrap();
-    let now = SystemTime::now();
-    let hour = Duration::from_secs(3600);
-    let validity = Validity { from: now - 2 * hour, until: now - hour };
-    let expired = ca.node(&"n1".parse().unwrap(), validity).unwrap();
-    fs::write(cluster.path("n1").join("node.pem"), expired.cert_pem).unwrap();
-    fs::write(cluster.path("n1").join("node.key"), expired.key_pem).unwrap();
-    says(&cluster, &["node.pem", "has expired", "cert node"]);
+    let (now, hour) = (SystemTime::now(), Duration::from_secs(3600));
+    let past = Validity { from: now - 2 * hour, until: now - hour };
+    let future = Validity { from: now + hour, until: now + 2 * hour };
+    for (validity, reason) in [(past, "has expired"), (future, "is not valid yet")] {
+        let issued = ca.node(&"n1".parse().unwrap(), validity).unwrap();
+        fs::write(cluster.path("n1/node.pem"), issued.cert_pem).unwrap();
+        fs::write(cluster.path("n1/node.key"), issued.key_pem).unwrap();
+        says_at(&cluster, "tls.cert", "node.pem", &[reason, "cert node", "clock"]);
+    }
 }
 
 #[test]
 fn a_certificate_of_another_authority_is_refused() {
     let (cluster, other) = (Cluster::new(2), Cluster::new(1));
     fs::copy(other.path("ca/ca.pem"), cluster.path("n1/ca.pem")).unwrap();
-    says(&cluster, &["node.pem", "ca.pem", "not issued by"]);
+    says_at(&cluster, "tls.cert", "node.pem", &["ca.pem", "not issued by", "; issue"]);
 }
 
 #[test]
 fn a_certificate_of_another_cluster_is_refused() {
     let cluster = Cluster::new(2);
     edit(&cluster.config("n1"), "name = \"test\"", "name = \"prod\"");
-    says(&cluster, &["node.pem", "test", "prod", "cluster.name"]);
+    says_at(&cluster, "tls.cert", "node.pem", &["test", "prod", "correct `cluster.name`"]);
 }
 
 #[test]

@@ -124,7 +124,9 @@ fn a_node_that_has_not_caught_up_ends_nothing_and_says_so() {
         node = Some(Running::start(&mut command));
         wait_until("it listens", || TcpStream::connect(http).is_ok());
         let answer = ask();
-        answer.status == 503 && answer.header("retry-after") == Some("1")
+        let is_refused = answer.status == 503 && answer.header("retry-after") == Some("1");
+        assert!(!is_refused || answer.body.contains("this node has not caught up"), "{answer:?}");
+        is_refused
     });
     wait_until("it has caught up", || ask().status == 200);
 }

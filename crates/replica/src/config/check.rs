@@ -64,6 +64,12 @@ impl<'a> Checker<'a> {
         self.refuse_value(key, self.layers.shown(key), fault);
     }
 
+    /// The same, for a value that is in use and may be the default.
+    pub(super) fn refuse_in_use(&mut self, key: &str, default: impl Display, fault: Fault) {
+        let value = self.said(key, default);
+        self.refuse_value(key, Some(value), fault);
+    }
+
     fn refuse_value(&mut self, key: &str, value: Option<String>, fault: Fault) {
         let place = match self.layers.place(key) {
             // Not said anywhere: the place to say something else is a file.
@@ -288,8 +294,7 @@ fn too_few(
     remedy: &'static str,
 ) {
     if (1..needed).contains(&members) {
-        let value = checker.said(key, default);
-        checker.refuse_value(key, Some(value), Fault::TooFewMembers { needed, members, remedy });
+        checker.refuse_in_use(key, default, Fault::TooFewMembers { needed, members, remedy });
     }
 }
 

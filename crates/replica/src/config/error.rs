@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use thiserror::Error;
-use transport::{NameError, NodeName};
+use transport::{IdentityError, NameError, NodeName};
 
 /// A configuration that cannot be used: everything wrong that was found, one line each.
 ///
@@ -266,6 +266,12 @@ pub enum Fault {
         /// Least length of a key.
         bytes_min: usize,
     },
+    /// A file of the certificate that makes no identity of a node.
+    #[error("cannot be used: {0}")]
+    Identity(Box<IdentityError>),
+    /// What the network part cannot be started with.
+    #[error("cannot be used: {0}")]
+    Start(transport::StartError),
     /// What the embedding program says about its own keys.
     #[error("cannot be used: {0}")]
     App(String),

@@ -26,6 +26,7 @@ mod nearest;
 mod raw;
 mod section;
 mod source;
+mod start;
 mod strict;
 mod token_keys;
 mod units;
@@ -35,9 +36,8 @@ use std::fmt;
 use std::path::Path;
 
 use ::config::{Map, Value};
-use protocol::Copies;
 use serde::de::DeserializeOwned;
-use transport::{NodeName, TlsPaths};
+use transport::TlsPaths;
 
 pub use error::{ConfigError, Fault, Problem};
 pub use memory::Memory;
@@ -45,7 +45,7 @@ pub use section::{
     ClusterSection, CookieSection, LimitsSection, NodeSection, ReplicationSection, SameSite,
     SessionSection,
 };
-pub use token_keys::{TokenKeyFile, generate_token_key, load_token_keys};
+pub use token_keys::{TokenKeyFile, generate_token_key};
 pub use units::{Address, AddressError};
 
 use check::Checker;
@@ -147,34 +147,6 @@ impl Config {
                 Ok(Self { node, cluster, replication, session, tls, limits, layers })
             }
             _ => Err(problems),
-        }
-    }
-
-    /// Checks what only the certificate can tell, and what this release can start with: called
-    /// with the name in the certificate before anything is started.
-    ///
-    /// # Errors
-    /// The certificate is for another node than `node.name`, or for one that is not in
-    /// `cluster.members`; or the copies asked for cannot be started with yet.
-    pub fn check_start(&self, certificate: &NodeName) -> Result<(), ConfigError> {
-        let mut checker = Checker::new(&self.layers);
-        if self.replication.copies != Copies::All {
-            let supported = "replication.mode = \"all-to-all\"";
-            checker.refuse("replication.mode", Fault::Unsupported { supported });
-        }
-        match &self.node.name {
-            Some(name) if name != certificate => {
-                let certificate = certificate.clone();
-                checker.refuse("node.name", Fault::OtherCertificate { certificate });
-            }
-            Some(_) => {} // Checked with the rest.
-            None => {
-                check::own_member(&mut checker, "tls.cert", certificate, &self.node, &self.cluster);
-            }
-        }
-        match checker.into_problems() {
-            problems if problems.is_empty() => Ok(()),
-            problems => Err(ConfigError::new(problems)),
         }
     }
 

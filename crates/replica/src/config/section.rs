@@ -65,7 +65,7 @@ pub struct SessionSection {
     pub absolute_timeout: Duration,
     /// What edits may make of a session.
     pub limits: session::Limits,
-    /// The file of the token keys, see [`load_token_keys`](super::load_token_keys).
+    /// The file of the token keys, see [`Config::token_keys`](super::Config::token_keys).
     pub token_keys: PathBuf,
     /// The two cookies.
     pub cookie: CookieSection,

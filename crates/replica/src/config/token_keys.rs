@@ -15,6 +15,9 @@ use transport::ClusterName;
 use super::error::{ConfigError, Fault, Place, Problem};
 use super::source::read_bounded;
 
+/// What names the file.
+pub(super) const KEY: &str = "session.token_keys";
+
 /// Length of a new key, in bytes.
 const KEY_BYTES: usize = 32;
 
@@ -36,15 +39,6 @@ pub fn generate_token_key() -> String {
     STANDARD.encode(key)
 }
 
-/// Reads the file of token keys; the keys are bound to `cluster`.
-///
-/// # Errors
-/// The file is missing, can be read by others (on Unix), or holds no key, a line that is none, or
-/// a key of fewer than 16 bytes.
-pub fn load_token_keys(path: &Path, cluster: &ClusterName) -> Result<TokenKeys, ConfigError> {
-    parse(&read(path)?, cluster).map_err(|fault| about(path, fault))
-}
-
 /// A file of token keys that is looked at again and again.
 pub struct TokenKeyFile {
     path: PathBuf,
@@ -54,13 +48,21 @@ pub struct TokenKeyFile {
 }
 
 impl TokenKeyFile {
-    /// Reads the file for the first time.
+    /// Reads the file for the first time; the keys are bound to `cluster`.
     ///
     /// # Errors
-    /// Those of [`load_token_keys`].
+    /// The file is missing, can be read by others (on Unix), or holds no key, a line that is none,
+    /// or a key of fewer than 16 bytes. The line names the file; that of [`Config::token_keys`]
+    /// names also where the file was named.
+    ///
+    /// [`Config::token_keys`]: super::Config::token_keys
     pub fn open(path: &Path, cluster: &ClusterName) -> Result<(Self, TokenKeys), ConfigError> {
+        Self::read(path, cluster).map_err(|fault| about(path, fault))
+    }
+
+    pub(super) fn read(path: &Path, cluster: &ClusterName) -> Result<(Self, TokenKeys), Fault> {
         let text = read(path)?;
-        let keys = parse(&text, cluster).map_err(|fault| about(path, fault))?;
+        let keys = parse(&text, cluster)?;
         Ok((Self { path: path.to_owned(), cluster: cluster.clone(), text }, keys))
     }
 
@@ -68,13 +70,14 @@ impl TokenKeyFile {
     /// call looks again.
     ///
     /// # Errors
-    /// Those of [`load_token_keys`].
+    /// Those of [`open`](Self::open).
     pub fn reload(&mut self) -> Result<Option<TokenKeys>, ConfigError> {
-        let text = read(&self.path)?;
+        let about = |fault| about(&self.path, fault);
+        let text = read(&self.path).map_err(about)?;
         if text == self.text {
             return Ok(None);
         }
-        let keys = parse(&text, &self.cluster).map_err(|fault| about(&self.path, fault))?;
+        let keys = parse(&text, &self.cluster).map_err(about)?;
         self.text = text;
         Ok(Some(keys))
     }
@@ -88,13 +91,13 @@ impl fmt::Debug for TokenKeyFile {
 
 fn about(path: &Path, fault: Fault) -> ConfigError {
     let place = Place::File(path.display().to_string());
-    let key = "session.token_keys".to_owned();
+    let key = KEY.to_owned();
     Problem { place, key, value: None, fault }.into()
 }
 
-fn read(path: &Path) -> Result<String, ConfigError> {
-    let text = read_bounded(path, FILE_BYTES_MAX).map_err(|fault| about(path, fault))?;
-    check_permissions(path).map_err(|fault| about(path, fault))?;
+fn read(path: &Path) -> Result<String, Fault> {
+    let text = read_bounded(path, FILE_BYTES_MAX)?;
+    check_permissions(path)?;
     Ok(text)
 }
 

@@ -5,7 +5,7 @@ use axum::http::header::{CACHE_CONTROL, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
-use crate::error::{CommitError, EditError, Error, OpenError, ReadError};
+use crate::error::{CommitError, EditError, EndAllError, Error, OpenError, ReadError};
 
 impl Error {
     /// The HTTP status that tells a client of this error.
@@ -15,14 +15,11 @@ impl Error {
             Self::Open(OpenError::NoLayer) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Edit(error) => edit_status(error),
             Self::Read(ReadError::Kind { .. }) => StatusCode::CONFLICT,
-            Self::Read(ReadError::Decode { .. }) | Self::Commit(CommitError::TooLate) => {
-                StatusCode::INTERNAL_SERVER_ERROR
+            Self::Read(ReadError::Decode { .. }) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Commit(error) | Self::EndAll(EndAllError::Partly { source: error, .. }) => {
+                commit_status(error)
             }
-            Self::Commit(CommitError::Gone(_)) => StatusCode::GONE,
-            Self::Commit(CommitError::Refused(error)) => refused_status(error),
-            Self::Commit(CommitError::Unavailable | CommitError::Unknown | CommitError::Full) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::EndAll(EndAllError::NotReady) => StatusCode::SERVICE_UNAVAILABLE,
             Self::NoSession | Self::NotSignedIn => StatusCode::UNAUTHORIZED,
             Self::Csrf => StatusCode::FORBIDDEN,
         }
@@ -35,6 +32,17 @@ fn edit_status(error: &EditError) -> StatusCode {
         EditError::Name(_) => StatusCode::BAD_REQUEST,
         EditError::Encode { .. } | EditError::SignedOut => StatusCode::INTERNAL_SERVER_ERROR,
         EditError::TooMany { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+    }
+}
+
+fn commit_status(error: &CommitError) -> StatusCode {
+    match error {
+        CommitError::Unavailable | CommitError::Unknown | CommitError::Full => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+        CommitError::Gone(_) => StatusCode::GONE,
+        CommitError::Refused(error) => refused_status(error),
+        CommitError::TooLate => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 

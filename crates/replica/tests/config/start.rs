@@ -1,6 +1,9 @@
 //! What can only be checked with the certificate at hand.
 
-use super::with_cluster;
+use replica::Config;
+use tempfile::TempDir;
+
+use super::{CLUSTER, with_cluster};
 
 fn start(text: &str, certificate: &str) -> Result<(), String> {
     let name = certificate.parse().unwrap();
@@ -25,6 +28,36 @@ fn the_certificate_must_be_that_of_a_member() {
         start("[node]\nadvertise = \"10.0.0.1:7001\"\n", "n2").unwrap_err(),
         "configuration: node.advertise = \"10.0.0.1:7001\" differs from cluster.members.n2 = \
          \"10.0.0.2:7001\"; make the two equal, or remove node.advertise"
+    );
+}
+
+/// What a start finds in the files is said at the key that names the file.
+#[test]
+fn a_file_that_is_missing_is_said_at_its_key_whoever_named_it() {
+    let folder = TempDir::new().unwrap();
+    let shown = folder.path().display();
+    let load = |text: &str| Config::from_toml(&format!("{CLUSTER}{text}"), &folder).unwrap();
+    assert_eq!(
+        load("[tls]\nca = \"our.pem\"\n").identity().unwrap_err().to_string(),
+        format!(
+            "configuration: tls.ca = \"our.pem\" cannot be used: cannot read CA certificate \
+             {shown}/our.pem: No such file or directory (os error 2); make it with `cert`, or \
+             correct the path"
+        )
+    );
+    assert_eq!(
+        load("").identity().unwrap_err().to_string(),
+        format!(
+            "configuration: tls.ca = \"{shown}/ca.pem\" (the default) cannot be used: cannot read \
+             CA certificate {shown}/ca.pem: No such file or directory (os error 2); make it with \
+             `cert`, or correct the path"
+        )
+    );
+    let error = load("[session]\ntoken_keys = \"our.keys\"\n").token_keys().unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "configuration: session.token_keys = \"our.keys\" cannot be read (No such file or \
+         directory (os error 2)); correct the path, or make the file with `replica-node cert`"
     );
 }
 

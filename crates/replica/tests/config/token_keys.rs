@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use replica::config::{TokenKeyFile, generate_token_key, load_token_keys};
+use replica::config::{TokenKeyFile, generate_token_key};
 use session::{SessionKey, Token};
 use tempfile::TempDir;
 
@@ -17,7 +17,8 @@ fn keys_file(folder: &TempDir, text: &str, permissions: u32) -> PathBuf {
 }
 
 fn load(path: &Path) -> Result<session::TokenKeys, String> {
-    load_token_keys(path, &"shop".parse().unwrap()).map_err(|error| error.to_string())
+    let opened = TokenKeyFile::open(path, &"shop".parse().unwrap());
+    opened.map(|(_, keys)| keys).map_err(|error| error.to_string())
 }
 
 #[test]

@@ -6,7 +6,8 @@ use axum::http::header::SET_COOKIE;
 use axum::routing::get;
 use replica::{Register, Session, SessionLayer};
 
-use crate::support::{Browser, Cluster, ID, TOKEN};
+use crate::log::Log;
+use crate::support::{Browser, Cluster, ID, TOKEN, send};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cookies_carry_their_attributes() {
@@ -35,6 +36,42 @@ async fn cookies_are_as_configured() {
     assert_eq!(id, format!("sid={}{rest}", browser.cookies["sid"]));
     assert!(browser.cookies.contains_key("seen"));
     assert_eq!(browser.ok(&cluster.apps[1], "/incr").await, "2");
+}
+
+/// How often it was warned of cookies that browsers drop, after a request for each of `heads`,
+/// which all get cookies.
+async fn warnings(cluster: &Cluster, log: &Log, heads: &[&[(&'static str, &str)]]) -> usize {
+    for head in heads {
+        let mut request = Browser::default().request("/incr");
+        for (name, value) in *head {
+            request.headers_mut().insert(*name, value.parse().unwrap());
+        }
+        let answer = send(&cluster.apps[0], request).await;
+        assert_eq!(answer.set_cookies(), 2, "{head:?}: {}", answer.body);
+    }
+    log.count("a Secure cookie leaves over plain HTTP")
+}
+
+/// What a client that is neither on this machine nor comes over TLS says.
+const PLAIN: &[(&str, &str)] = &[("host", "shop.example")];
+
+/// On one thread, that of the log.
+#[tokio::test]
+async fn a_secure_cookie_over_plain_http_is_warned_of_once() {
+    let cluster = Cluster::start().await;
+    let log = Log::start();
+    let local: &[_] = &[("host", "localhost:8080")];
+    let over_tls: &[_] = &[("host", "shop.example"), ("x-forwarded-proto", "https")];
+    assert_eq!(warnings(&cluster, &log, &[local, over_tls]).await, 0);
+    assert_eq!(warnings(&cluster, &log, &[PLAIN]).await, 1);
+    assert_eq!(warnings(&cluster, &log, &[PLAIN]).await, 1);
+}
+
+#[tokio::test]
+async fn a_cookie_that_is_not_secure_is_not_warned_of() {
+    let cluster = Cluster::start_with("session = { cookie = { secure = false } }").await;
+    let log = Log::start();
+    assert_eq!(warnings(&cluster, &log, &[PLAIN]).await, 0);
 }
 
 /// Promise P9, rule K4: they are taken for none, and counted.
@@ -76,7 +113,7 @@ async fn of_several_cookies_of_one_name_the_first_counts() {
     let header = format!("a=b; {ID}={}; {ID}={}", browser.cookies[ID], "A".repeat(43));
     let mut request = Browser::default().request("/whoami");
     request.headers_mut().insert("cookie", header.parse().unwrap());
-    assert_eq!(crate::support::send(&cluster.apps[0], request).await.body, "ada");
+    assert_eq!(send(&cluster.apps[0], request).await.body, "ada");
 }
 
 /// A handler signs in, saves, and then makes an edit that is refused: the login stands, and its id

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
-use replica::{CommitError, Counter, EndReason, Session, SessionLayer};
+use replica::{Counter, EndAllError, EndReason, Session, SessionLayer};
 use tokio::sync::Notify;
 
 use crate::support::{Browser, Cluster, until};
@@ -190,7 +190,7 @@ async fn a_node_that_has_not_caught_up_does_not_claim_to_have_ended_all() {
     let mut browser = Browser::default();
     browser.ok(&cluster.apps[0], "/login?user=ada").await;
     cluster.restart(2).await;
-    assert_eq!(cluster.nodes[2].end_all("ada").await, Err(CommitError::Unavailable));
+    assert_eq!(cluster.nodes[2].end_all("ada").await, Err(EndAllError::NotReady));
     cluster.settled().await;
     assert_eq!(cluster.nodes[2].end_all("ada").await.unwrap().ended, 1);
     assert_eq!(browser.ok(&cluster.apps[0], "/whoami").await, "nobody");

@@ -5,6 +5,7 @@
 mod cookies;
 mod endings;
 mod handles;
+mod log;
 mod login;
 mod nodes;
 mod nonsense;

@@ -13,7 +13,7 @@ use axum::http::header::{COOKIE, SET_COOKIE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use axum::routing::get;
-use replica::config::generate_token_key;
+use replica::config::{ConfigError, Fault, Problem, generate_token_key};
 use replica::{Config, Counter, Register, Replica, Session, SessionLayer, Set, StartError, Status};
 use tempfile::TempDir;
 use tower::ServiceExt;
@@ -67,7 +67,7 @@ impl Cluster {
         for name in NAMES {
             match Replica::start(self.config(name)).await {
                 Ok(node) => self.nodes.push(node),
-                Err(StartError::Transport(transport::StartError::InUse { .. })) => return false,
+                Err(StartError::Config(error)) if is_in_use(&error) => return false,
                 Err(error) => panic!("{error}"),
             }
         }
@@ -168,6 +168,11 @@ impl Cluster {
     pub(crate) fn counted(&self, name: &str) -> u64 {
         self.statuses().iter().map(|status| status.counters[name]).sum()
     }
+}
+
+fn is_in_use(error: &ConfigError) -> bool {
+    let in_use = |fault| matches!(fault, &Fault::Start(transport::StartError::InUse { .. }));
+    error.problems().iter().map(Problem::fault).any(in_use)
 }
 
 /// Waits for a condition; the test fails if it never holds.
