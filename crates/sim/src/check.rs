@@ -406,7 +406,7 @@ impl World {
             return Err(self.violation("I-COV", detail));
         }
         let Some(record) = self.oracle.records.get(&key) else { return Ok(()) };
-        let covered = record.log.iter().filter(|write| copy.version.covers(write.stamp));
+        let covered = record.log.iter().filter(|write| write.is_in(&copy.version));
         let sum: i64 = covered.map(|write| write.added).sum();
         let value = match copy.content(&name(COUNTER)) {
             Content::Counter(counter) => counter.value(),
