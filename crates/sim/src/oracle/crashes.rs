@@ -137,7 +137,8 @@ impl World {
         let Some(record) = self.oracle.records.get_mut(&key) else { return Ok(()) };
         // It may learn of the session again, from whoever has not heard of its end.
         record.ended_at.remove(&inc);
-        let over = self.may_be_over(key);
+        // What a process held that was removed has been counted as lost with it.
+        let over = self.may_be_over(key) || !self.is_present(host);
         let (Some(seen), false) = (before, over) else { return Ok(()) };
         let Some(record) = self.oracle.records.get(&key) else { return Ok(()) };
         let ended = seen.ended.is_some();
