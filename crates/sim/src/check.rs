@@ -258,7 +258,9 @@ impl World {
             Some(State::Alive(copy)) => !version.is_empty() && copy.version.covers_all(version),
             None => false,
         };
-        let holders = (0..self.hosts.len()).filter(|h| self.is_present(*h)).filter(has).count();
+        // A stamper that owns the slot no more is about to give its copy up.
+        let lasting = |h: &usize| self.is_present(*h) && self.counts(*h, key);
+        let holders = (0..self.hosts.len()).filter(lasting).filter(has).count();
         let crashed = (got + 1).saturating_sub(holders);
         let got = got.min(crashed + self.spare_copies(key));
         let record = self.oracle.records.entry(key).or_default();
@@ -406,7 +408,7 @@ impl World {
             return Err(self.violation("I-COV", detail));
         }
         let Some(record) = self.oracle.records.get(&key) else { return Ok(()) };
-        let covered = record.log.iter().filter(|write| copy.version.covers(write.stamp));
+        let covered = record.log.iter().filter(|write| write.is_in(&copy.version));
         let sum: i64 = covered.map(|write| write.added).sum();
         let value = match copy.content(&name(COUNTER)) {
             Content::Counter(counter) => counter.value(),

@@ -24,6 +24,17 @@ pub(crate) struct Logged {
     pub(crate) added: i64,
     /// Crashes, and removals, before it was stamped.
     pub(crate) crashes: u64,
+    /// True once no copy has it: what its writer stamps later, if every owner has answered that it
+    /// does not have it either (rule E4), does not include it.
+    pub(crate) gone: bool,
+}
+
+impl Logged {
+    /// True if a copy at `version` has it.
+    pub(crate) fn is_in(&self, version: &Version) -> bool {
+        let later = version.get(self.stamp.inc) > Some(self.stamp.hlc);
+        version.covers(self.stamp) && !(self.gone && later)
+    }
 }
 
 /// A write that clients were told is held by others.
@@ -181,7 +192,7 @@ impl Oracle {
         let record = self.records.get(&key)?;
         let mut session = Session::new(record.core.clone()?);
         let mut writes: Vec<&Logged> =
-            record.log.iter().filter(|write| version.covers(write.stamp)).collect();
+            record.log.iter().filter(|write| write.is_in(version)).collect();
         writes.sort_by_key(|write| write.stamp);
         for write in writes {
             if let Body::Change(change) = &write.delta.body {
@@ -259,6 +270,7 @@ impl World {
         before: Option<&Seen>,
         now: Time,
     ) -> Result<(), Violation> {
+        self.note_gone(host, key);
         self.oracle.seen[host].remove(&key);
         let early = before.is_some_and(|seen| match seen.ended {
             Some(deadline) => now <= deadline.plus(2 * SKEW_MS_MAX),
@@ -372,9 +384,11 @@ impl World {
             let detail = format!("{key:?}: what {first:?} wrote, {stamp:?} writes again");
             return Err(self.violation("F1", detail));
         }
-        let previous = record.log.iter().filter(|w| w.stamp.inc == inc).map(|w| w.added).sum();
+        let version = &session.version;
+        let mine = record.log.iter().filter(|w| w.stamp.inc == inc && w.is_in(version));
+        let previous = mine.map(|w| w.added).sum();
         let added = added_by(Some(session), inc).saturating_sub(previous);
-        record.log.push(Logged { stamp, delta, added, crashes });
+        record.log.push(Logged { stamp, delta, added, crashes, gone: false });
         Ok(())
     }
 

@@ -183,7 +183,11 @@ impl World {
             shards,
             repair_bytes_per_second: if has(FaultKind::SmallBudget) { 10_000 } else { budget },
             outbox_sessions_max: if has(FaultKind::SmallOutbox) { 3 } else { OUTBOX_SESSIONS_MAX },
-            bytes_max: if has(FaultKind::SmallMemory) { 40_000 } else { usize::MAX },
+            bytes_max: if has(FaultKind::SmallMemory) {
+                if agreed { 9_000 } else { 40_000 }
+            } else {
+                usize::MAX
+            },
             rules: scenario.rules,
         };
         let network = Network::new(&mut rng, &kinds, nodes);

@@ -14,8 +14,21 @@ impl World {
         let keys: Vec<SessionKey> = self.oracle.seen[host].keys().copied().collect();
         for key in keys {
             self.crash_of_holder(host, key)?;
+            self.note_gone(host, key);
         }
         Ok(())
+    }
+
+    /// A copy goes for good: notes the writes that no other has.
+    pub(super) fn note_gone(&mut self, host: usize, key: SessionKey) {
+        let oracle = &mut self.oracle;
+        let copy = |h: usize| oracle.seen[h].get(&key);
+        let (Some(mine), Some(record)) = (copy(host), oracle.records.get_mut(&key)) else { return };
+        let others: Vec<&Seen> =
+            (0..oracle.seen.len()).filter(|h| *h != host).filter_map(copy).collect();
+        for write in record.log.iter_mut().filter(|write| mine.version.covers(write.stamp)) {
+            write.gone |= !others.iter().any(|other| other.version.covers(write.stamp));
+        }
     }
 
     /// True if a process that counts runs on the host.
@@ -124,7 +137,8 @@ impl World {
         let Some(record) = self.oracle.records.get_mut(&key) else { return Ok(()) };
         // It may learn of the session again, from whoever has not heard of its end.
         record.ended_at.remove(&inc);
-        let over = self.may_be_over(key);
+        // What a process held that was removed has been counted as lost with it.
+        let over = self.may_be_over(key) || !self.is_present(host);
         let (Some(seen), false) = (before, over) else { return Ok(()) };
         let Some(record) = self.oracle.records.get(&key) else { return Ok(()) };
         let ended = seen.ended.is_some();
