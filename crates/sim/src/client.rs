@@ -305,16 +305,15 @@ impl World {
                 self.note_refused(id);
                 self.undo(host, id);
             }
-            (
-                Stage::Usual | Stage::Creating,
-                Outcome::Unavailable | Outcome::Unknown | Outcome::Full,
-            ) => {
+            (Stage::Usual | Stage::Creating, Outcome::Unavailable | Outcome::Unknown) => {
                 self.note_refused(id);
                 self.done(id);
             }
             (Stage::Undoing, _)
             | (Stage::Creating, Outcome::Gone)
-            | (Stage::Usual | Stage::Creating, Outcome::Refused(_)) => self.done(id),
+            | (Stage::Usual | Stage::Creating, Outcome::Refused(_) | Outcome::Full) => {
+                self.done(id);
+            }
         }
         Ok(())
     }

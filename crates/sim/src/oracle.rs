@@ -24,16 +24,15 @@ pub(crate) struct Logged {
     pub(crate) added: i64,
     /// Crashes, and removals, before it was stamped.
     pub(crate) crashes: u64,
-    /// True once no copy has it: what its writer stamps later, if every owner has answered that it
-    /// does not have it either (rule E4), does not include it.
-    pub(crate) gone: bool,
+    /// The writer's first stamp that does not include it, because no copy had it any more.
+    pub(crate) skipped_by: Option<Hlc>,
 }
 
 impl Logged {
     /// True if a copy at `version` has it.
     pub(crate) fn is_in(&self, version: &Version) -> bool {
-        let later = version.get(self.stamp.inc) > Some(self.stamp.hlc);
-        version.covers(self.stamp) && !(self.gone && later)
+        let skipped = self.skipped_by.is_some_and(|by| version.get(self.stamp.inc) >= Some(by));
+        version.covers(self.stamp) && !skipped
     }
 }
 
@@ -270,7 +269,6 @@ impl World {
         before: Option<&Seen>,
         now: Time,
     ) -> Result<(), Violation> {
-        self.note_gone(host, key);
         self.oracle.seen[host].remove(&key);
         let early = before.is_some_and(|seen| match seen.ended {
             Some(deadline) => now <= deadline.plus(2 * SKEW_MS_MAX),
@@ -384,11 +382,13 @@ impl World {
             let detail = format!("{key:?}: what {first:?} wrote, {stamp:?} writes again");
             return Err(self.violation("F1", detail));
         }
+        self.note_skipped(key, stamp, before);
+        let record = self.oracle.records.entry(key).or_default();
         let version = &session.version;
         let mine = record.log.iter().filter(|w| w.stamp.inc == inc && w.is_in(version));
         let previous = mine.map(|w| w.added).sum();
         let added = added_by(Some(session), inc).saturating_sub(previous);
-        record.log.push(Logged { stamp, delta, added, crashes, gone: false });
+        record.log.push(Logged { stamp, delta, added, crashes, skipped_by: None });
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! What may be lost, and what not: a process dies, is removed, or gives up a slot.
 
-use session::{Inc, SessionKey, Time};
+use session::{Inc, SessionKey, Stamp, Time};
 
 use super::Seen;
 use crate::world::log::Agreed;
@@ -14,20 +14,21 @@ impl World {
         let keys: Vec<SessionKey> = self.oracle.seen[host].keys().copied().collect();
         for key in keys {
             self.crash_of_holder(host, key)?;
-            self.note_gone(host, key);
         }
         Ok(())
     }
 
-    /// A copy goes for good: notes the writes that no other has.
-    pub(super) fn note_gone(&mut self, host: usize, key: SessionKey) {
+    /// A process stamps: what it wrote before, and what neither the copy it stamps nor any other
+    /// has, is not in what it stamps from here on (rule E4).
+    pub(super) fn note_skipped(&mut self, key: SessionKey, by: Stamp, before: Option<&Seen>) {
         let oracle = &mut self.oracle;
-        let copy = |h: usize| oracle.seen[h].get(&key);
-        let (Some(mine), Some(record)) = (copy(host), oracle.records.get_mut(&key)) else { return };
-        let others: Vec<&Seen> =
-            (0..oracle.seen.len()).filter(|h| *h != host).filter_map(copy).collect();
-        for write in record.log.iter_mut().filter(|write| mine.version.covers(write.stamp)) {
-            write.gone |= !others.iter().any(|other| other.version.covers(write.stamp));
+        let Some(record) = oracle.records.get_mut(&key) else { return };
+        let copies = || oracle.seen.iter().filter_map(|seen| seen.get(&key)).chain(before);
+        let own = record.log.iter_mut().filter(|w| w.stamp.inc == by.inc && w.skipped_by.is_none());
+        for write in own.filter(|write| write.stamp.hlc < by.hlc) {
+            if !copies().any(|copy| copy.version.covers(write.stamp)) {
+                write.skipped_by = Some(by.hlc);
+            }
         }
     }
 
