@@ -168,6 +168,11 @@ impl Outbox {
         Some(batch)
     }
 
+    /// True if that batch was sent to `peer` and its acknowledgement is awaited.
+    pub(crate) fn is_in_flight(&self, peer: Inc, batch: u64) -> bool {
+        self.peers.get(&peer).is_some_and(|outbox| outbox.in_flight.contains_key(&batch))
+    }
+
     /// Takes an acknowledgement and tells what it confirms. `refused` are the keys that it
     /// excludes.
     pub(crate) fn acknowledge(

@@ -31,8 +31,9 @@ impl Quorum<'_> {
     /// beside it.
     ///
     /// Every level has to hold in each layout in force, because the owners by one of them may be
-    /// gone with the next view. An owner that was removed is not waited for, and the report says
-    /// that the level has not been reached, unless others make up for it.
+    /// gone with the next view. An owner that was removed is not waited for, and missing in the
+    /// report. Once the level holds, what is told is what it comes to in the newest layout: the
+    /// copies beyond that are about to be given up.
     // Rules C1, V2, V3, V5.
     pub(crate) fn standing(&self, key: SessionKey, level: Ack, got: &[(Inc, u64)]) -> Standing {
         let counts = |(inc, at): &(Inc, u64)| {
@@ -44,24 +45,23 @@ impl Quorum<'_> {
         let newest_only = self.rules.off(Rule::EachLayout)
             || (self.rules.off(Rule::OneEachLayout) && level == Ack::One);
         let first = if newest_only { layouts.saturating_sub(1) } else { 0 };
-        let mut asked = 0;
-        let mut least = None;
+        let (mut most_asked, mut least_got) = (0, None);
+        let mut newest = (0, 0);
         for age in first..layouts {
             let mine = placement.is_owner_by(age, slot, self.me);
-            let nominal = level.asked(placement.seats(age, slot), mine);
+            let asked = level.asked(placement.seats(age, slot), mine);
             let others = placement.owners_by(age, slot).filter(|owner| *owner != self.me).count();
             let has = self.count(age, key, &got);
-            asked = asked.max(nominal);
-            if has < nominal.min(others) {
-                least = Some(least.map_or(has, |least: usize| least.min(has)));
+            newest = (asked, has.min(asked));
+            most_asked = most_asked.max(asked);
+            if has < asked.min(others) {
+                least_got = Some(least_got.map_or(has, |least: usize| least.min(has)));
             }
         }
-        let owners = placement.owners(slot).filter(|o| *o != self.me && got.contains(o)).count();
-        let owners = if self.counts_anybody() { got.len() } else { owners };
+        let (asked, has) = least_got.map_or(newest, |least| (most_asked, least));
         let narrow = |count: usize| u16::try_from(count).unwrap_or(u16::MAX);
-        let has = least.unwrap_or(owners).min(asked);
         let report = Report { asked: narrow(asked), got: narrow(has) };
-        Standing { report, is_over: least.is_none() }
+        Standing { report, is_over: least_got.is_none() }
     }
 
     /// With either rule off, acknowledgements are counted without asking whose they are.
@@ -149,7 +149,7 @@ mod tests {
                 [(0, 0), (1, 0), (1, 0), (2, 0)],
                 [true, false, false, false],
             ),
-            (during, vec![2, 3], vec![4], [(0, 0), (1, 1), (1, 1), (2, 1)], [true; 4]),
+            (during, vec![2, 3], vec![4], [(0, 0), (1, 1), (1, 1), (1, 1)], [true; 4]),
         ] {
             let got: Vec<(u64, u64)> = got.iter().map(|inc| (*inc, 7)).collect();
             assert_eq!(reports(layouts, &gone, &got), expected, "without {gone:?}: {got:?}");

@@ -78,17 +78,29 @@ impl Node {
             return;
         }
         let keys: Vec<SessionKey> = refused.iter().map(|(key, _)| *key).collect();
+        let was_sent = self.outbox.is_in_flight(from, batch);
         for (key, hi) in self.outbox.acknowledge(from, batch, &keys) {
-            // Rule V2: by a later epoch there may be owners that do not have it; the ack counts
-            // when this node has adopted that epoch, and has told them.
-            self.counters.fenced += u64::from(epoch > self.view.epoch);
-            let quorum = quorum(&self.placement, &self.view, &self.options);
-            let done = self.waiters.acknowledge((from, epoch), key, hi.as_ref(), quorum);
-            self.answer_all(done);
+            self.count_ack((from, epoch), key, hi.as_ref());
         }
         for (key, refusal) in refused {
+            let has_ended = refusal.tomb(key).is_some();
             self.handle_refusal(from, key, refusal, now);
+            if has_ended && was_sent {
+                // It has the end, of which this node's own may still be on its way.
+                self.count_ack((from, epoch), key, None);
+            }
         }
+    }
+
+    /// The process has `hi` of the session, or its end. By a later epoch than this node's there may
+    /// be owners that do not have it: that counts when this node has adopted the epoch, and has
+    /// told them.
+    // Rule V2.
+    fn count_ack(&mut self, (from, epoch): (Inc, u64), key: SessionKey, hi: Option<&Version>) {
+        self.counters.fenced += u64::from(epoch > self.view.epoch);
+        let quorum = quorum(&self.placement, &self.view, &self.options);
+        let done = self.waiters.acknowledge((from, epoch), key, hi, quorum);
+        self.answer_all(done);
     }
 
     fn handle_refusal(&mut self, from: Inc, key: SessionKey, refusal: Refusal, now: Time) {

@@ -67,6 +67,26 @@ fn a_tombstone_is_kept_until_no_clock_takes_its_session_for_alive() {
     assert!(net.nodes().all(|node| node.store().tombstones() == 0), "and no longer");
 }
 
+/// Tests rules C1 and T5: a write crosses the news of an end, and is refused with it; whoever then
+/// ends the session as well need not wait for more: the other has the end.
+#[test]
+fn a_refusal_that_tells_of_the_end_acknowledges_an_end() {
+    let mut net = Net::synced(2);
+    net.create_everywhere(0, key(1));
+    let b = net.inc(1);
+    net.lose(move |envelope| envelope.from == b && is_deltas(envelope));
+    let end = net.end(1, key(1), Ack::Local);
+    net.commit(1, end);
+    let edits = net.edits(0, key(1), vec![set("register", "late")]);
+    let write = net.ask(0, Commit { level: Ack::One, ..edits });
+    let end = net.end(0, key(1), Ack::One);
+    let end = net.ask(0, end);
+    let outcome = net.outcome(0, end);
+    let Outcome::Done(acked) = outcome else { panic!("{outcome:?}") };
+    assert_eq!(acked.report, Report { asked: 1, got: 1 });
+    assert_eq!(net.outcome(0, write), Outcome::Gone);
+}
+
 /// Tests rule T4: who has not been told of the ends has not caught up.
 #[test]
 fn a_node_that_starts_learns_of_what_has_ended() {

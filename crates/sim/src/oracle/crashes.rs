@@ -171,7 +171,10 @@ impl World {
             let covers = |s: &Seen| s.version.covers(write.stamp);
             // Whoever stamped it may still have to tell the owners, and know that.
             let on_its_way = |h: usize| h != host && has(h, &covers) && self.knows_lacking(h, key);
+            // What a removed process stamps, because it has not heard of that, nobody need have.
+            let counts = self.log.newest.view.contains(write.stamp.inc);
             if write.crashes == self.oracle.crashes
+                && counts
                 && !others().any(|h| has(h, &covers))
                 && !(0..self.hosts.len()).any(on_its_way)
             {
