@@ -1,7 +1,7 @@
 //! How sessions end, and that none comes back.
 
-use protocol::{Ack, Commit, Life, Message, Opened, Outcome, Report};
-use session::{ABSOLUTE_TIMEOUT_MS_MAX, EndReason, SKEW_MS_MAX, SessionKey};
+use protocol::{Ack, Commit, Envelope, Life, Message, Opened, Outcome, Report};
+use session::{ABSOLUTE_TIMEOUT_MS_MAX, Body, EndReason, SKEW_MS_MAX, SessionKey};
 
 use crate::support::{LIFE_MS, Net, is_deltas, is_repair, key, set};
 
@@ -74,7 +74,11 @@ fn a_refusal_that_tells_of_the_end_acknowledges_an_end() {
     let mut net = Net::synced(2);
     net.create_everywhere(0, key(1));
     let b = net.inc(1);
-    net.lose(move |envelope| envelope.from == b && is_deltas(envelope));
+    let ends = |envelope: &Envelope| match &envelope.message {
+        Message::Deltas(batch) => batch.deltas.iter().any(|d| matches!(d.body, Body::End(_))),
+        _ => false,
+    };
+    net.lose(move |envelope| ends(envelope) || (envelope.from == b && is_deltas(envelope)));
     let end = net.end(1, key(1), Ack::Local);
     net.commit(1, end);
     let edits = net.edits(0, key(1), vec![set("register", "late")]);
