@@ -92,7 +92,8 @@ impl Impostor {
     }
 
     fn envelope(&self, from: Inc, shard: u16, message: Message) -> Vec<u8> {
-        Frame::Envelope(Envelope { epoch: 1, from, to: self.theirs, shard, message }).encode()
+        let envelope = Envelope { generation: 0, epoch: 1, from, to: self.theirs, shard, message };
+        Frame::Envelope(envelope).encode()
     }
 }
 
