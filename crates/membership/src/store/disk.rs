@@ -1,0 +1,81 @@
+//! Where the two files of a Raft directory lie. A trait, because tests put them on a disk that
+//! fails and forgets.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use redb::backends::FileBackend;
+use redb::{Builder, Database, DatabaseError, StorageBackend};
+
+use super::OpenError;
+
+/// Has the files of one Raft directory, opened as often as a failed write demands.
+pub(crate) trait Disk: Send + Sync {
+    /// Path of the database, for messages.
+    fn file(&self) -> PathBuf;
+    /// Path of the directory, for messages.
+    fn directory(&self) -> PathBuf;
+    /// Opens the database, or makes it.
+    fn database(&self, builder: &Builder) -> Result<Database, DatabaseError>;
+    /// Opens the witness, or makes it.
+    fn witness(&self) -> Result<Box<dyn StorageBackend>, OpenError>;
+}
+
+/// A directory of the file system, ours as long as this lives.
+pub(super) struct Directory {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Directory {
+    /// Makes the directory if need be, and locks it against other processes.
+    pub(super) fn lock(path: &Path) -> Result<Self, OpenError> {
+        let failed = |file: PathBuf| move |source| OpenError::Io { file, source };
+        fs::create_dir_all(path).map_err(failed(path.to_owned()))?;
+        let file = path.join("raft.lock");
+        let lock = open(&file).map_err(failed(file.clone()))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(OpenError::InUse { directory: path.to_owned() }),
+            Err(TryLockError::Error(source)) => Err(OpenError::Io { file, source }),
+        }
+    }
+}
+
+impl Disk for Directory {
+    fn file(&self) -> PathBuf {
+        self.path.join("raft.redb")
+    }
+
+    fn directory(&self) -> PathBuf {
+        self.path.clone()
+    }
+
+    fn database(&self, builder: &Builder) -> Result<Database, DatabaseError> {
+        let (file, new) = (self.file(), self.path.join("raft.redb.new"));
+        if !file.try_exists()? {
+            // Complete before it has its name, so that an end in between leaves nothing behind
+            // that looks damaged. What is left of an earlier attempt is nobody's.
+            if new.try_exists()? {
+                fs::remove_file(&new)?;
+            }
+            builder.create(&new)?.close()?;
+            fs::rename(&new, &file)?;
+        }
+        let database = builder.create(&file)?;
+        File::open(&self.path)?.sync_all()?;
+        Ok(database)
+    }
+
+    fn witness(&self) -> Result<Box<dyn StorageBackend>, OpenError> {
+        let file = self.path.join("raft.witness");
+        let failed = |source| OpenError::Io { file: file.clone(), source };
+        let opened = open(&file).map_err(failed)?;
+        Ok(Box::new(FileBackend::new(opened).map_err(io::Error::other).map_err(failed)?))
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
+}
