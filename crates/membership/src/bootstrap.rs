@@ -211,7 +211,8 @@ impl Bootstrap {
         if let Some(lower) = lower {
             return Step::Write(Standing::Outside { backs: Some(lower.clone()) });
         }
-        let backed = 1 + self.heard.values().filter(|heard| backing(heard) == Some(&self.me)).count();
+        let backed =
+            1 + self.heard.values().filter(|heard| backing(heard) == Some(&self.me)).count();
         if backed < self.expect {
             return Step::Wait(Waiting::Backing { backed, expect: self.expect });
         }

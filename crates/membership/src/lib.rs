@@ -5,12 +5,15 @@
 //! only one that names openraft. It knows neither sessions nor how bytes travel: what it sends goes
 //! through [`Link`], which `replica` will implement over the transport.
 //!
-//! | part | owns |
-//! |---|---|
-//! | `store/` | the Raft directory: identity, vote, log, snapshot; whether it can be trusted |
-//! | `log.rs`, `machine.rs` | nothing: openraft's traits over the store and the roster |
-//! | `bootstrap.rs` | how a cluster comes into being once; pure |
-//! | `voters.rs` | who votes, and the next change of that; pure |
+//! ```text
+//!  bootstrap.rs   how a cluster comes into being once                            pure
+//!  voters.rs      who votes, and the next change of that                         pure
+//!  watchdog.rs    what openraft leaves to its user                               pure
+//!  voter.rs       the handle: propose, views, status ── supervisor.rs keeps it running
+//!       │
+//!    openraft ─── log.rs, machine.rs ─── store/   vote, log, snapshot on the disk
+//!       └──────── network.rs, wire.rs ── link.rs  bytes to another node and back
+//! ```
 
 pub mod bootstrap;
 mod link;
@@ -18,12 +21,19 @@ mod log;
 mod machine;
 mod network;
 mod raft_types;
+mod settings;
 mod store;
-pub mod voters;
-mod wire;
 #[cfg(test)]
 mod suite_tests;
+mod supervisor;
+mod voter;
+pub mod voters;
+mod watchdog;
+mod wire;
 
 pub use link::{Answering, Link, LinkError};
 pub use raft_types::{Group, Outcome, Place, RaftId};
+pub use settings::Settings;
 pub use store::{Damage, Identity, OpenError, Store, StoreError};
+pub use supervisor::LaunchError;
+pub use voter::{ChangeError, ProposeError, RaftStatus, StartError, Status, Voter};

@@ -6,8 +6,7 @@ use std::pin::Pin;
 use protocol::MemberName;
 
 /// An answer under way.
-pub type Answering<'a> =
-    Pin<Box<dyn Future<Output = Result<Vec<u8>, LinkError>> + Send + 'a>>;
+pub type Answering<'a> = Pin<Box<dyn Future<Output = Result<Vec<u8>, LinkError>> + Send + 'a>>;
 
 /// Carries requests to other nodes. What arrives is given to [`crate::Voter::handle_request`], with
 /// the name that the link has verified.

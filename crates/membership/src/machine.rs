@@ -10,7 +10,9 @@ use protocol::{Roster, Rules, View};
 use tokio::sync::watch;
 
 use crate::log::{failed, off_the_runtime};
-use crate::raft_types::{Entry, LogId, Membership, Outcome, RaftStorageError, SnapshotMeta, TypeConfig};
+use crate::raft_types::{
+    Entry, LogId, Membership, Outcome, RaftStorageError, SnapshotMeta, TypeConfig,
+};
 use crate::store::{Snapshot, Store, StoreError};
 
 /// The state machine of one voter.
@@ -129,10 +131,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
     ) -> Result<Option<openraft::Snapshot<TypeConfig>>, RaftStorageError> {
         let kept = self.store.snapshot();
         let kept = kept.map_err(|e| failed(ErrorSubject::Snapshot(None), ErrorVerb::Read, &e))?;
-        Ok(kept.map(|kept| openraft::Snapshot {
-            meta: kept.meta,
-            snapshot: Box::new(kept.roster),
-        }))
+        Ok(kept.map(|kept| openraft::Snapshot { meta: kept.meta, snapshot: Box::new(kept.roster) }))
     }
 }
 

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::{MemberName, Zone};
 
-use crate::raft_types::RaftId;
+use crate::raft_types::{Place, RaftId};
 
 /// How a voter is chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +70,12 @@ pub struct Situation {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum VoterChange {
     /// This one is to be told the log.
-    AddLearner(RaftId),
+    AddLearner {
+        /// The new learner.
+        id: RaftId,
+        /// Which node it is.
+        place: Place,
+    },
     /// This learner is a voter from now on, in the place of another if one is named.
     Promote {
         /// The new voter.
@@ -97,7 +102,8 @@ pub fn next_change(situation: &Situation, policy: &VoterPolicy) -> Option<VoterC
         }
         let candidate = situation.candidates.get(&add)?;
         if !situation.learners.contains(&add) {
-            return Some(VoterChange::AddLearner(add));
+            let (name, zone) = (candidate.name.clone(), candidate.zone.clone());
+            return Some(VoterChange::AddLearner { id: add, place: Place { name, zone } });
         }
         if !candidate.caught_up {
             return None;
@@ -120,7 +126,8 @@ impl Choice<'_> {
     /// Who is to vote in the end.
     fn wanted(&self) -> BTreeSet<RaftId> {
         let situation = self.situation;
-        let fit: BTreeSet<RaftId> = situation.voters.iter().copied().filter(|id| self.is_fit(*id)).collect();
+        let fit: BTreeSet<RaftId> =
+            situation.voters.iter().copied().filter(|id| self.is_fit(*id)).collect();
         let mut wanted = fit;
         let count = self.count();
         while wanted.len() > count {
@@ -205,9 +212,11 @@ impl Choice<'_> {
     /// Exchanges as long as that makes the zones more equal.
     fn spread(&self, wanted: &mut BTreeSet<RaftId>) {
         loop {
-            let Some(out) = wanted.iter().copied().max_by_key(|id| {
-                (self.neighbours(*id, wanted), *id != self.situation.leader, *id)
-            }) else {
+            let Some(out) = wanted
+                .iter()
+                .copied()
+                .max_by_key(|id| (self.neighbours(*id, wanted), *id != self.situation.leader, *id))
+            else {
                 return;
             };
             let Some(best) = self.best_newcomer(wanted) else { return };
@@ -251,7 +260,8 @@ mod tests {
     /// Nodes 1, 2, … in these zones; the first ones vote.
     fn situation(zones: &[&str], voters: u64) -> Situation {
         let ids = 1..=zones.len() as u64;
-        let candidates = ids.zip(zones).map(|(id, zone)| (RaftId(id), candidate(&id.to_string(), zone)));
+        let candidates =
+            ids.zip(zones).map(|(id, zone)| (RaftId(id), candidate(&id.to_string(), zone)));
         Situation {
             candidates: candidates.collect(),
             voters: (1..=voters).map(RaftId).collect(),
@@ -276,7 +286,7 @@ mod tests {
 
     fn carry_out(situation: &mut Situation, change: &VoterChange) {
         match change {
-            VoterChange::AddLearner(id) => {
+            VoterChange::AddLearner { id, .. } => {
                 assert!(!situation.voters.contains(id) && situation.learners.insert(*id));
                 // It learns.
                 situation.candidates.get_mut(id).unwrap().caught_up = true;
@@ -340,7 +350,8 @@ mod tests {
             carry_out(s, &change);
             change
         };
-        assert_eq!(next(&mut situation), VoterChange::AddLearner(RaftId(4)));
+        let place = Place { name: "4".into(), zone: "z".into() };
+        assert_eq!(next(&mut situation), VoterChange::AddLearner { id: RaftId(4), place });
         let promote = VoterChange::Promote { add: RaftId(4), instead_of: Some(RaftId(2)) };
         assert_eq!(next(&mut situation), promote);
         assert_eq!(next_change(&situation, &VoterPolicy::default()), None);
@@ -384,32 +395,37 @@ mod tests {
     }
 
     fn any_situation() -> impl Strategy<Value = Situation> {
-        let one = (0_u8..3, any::<bool>(), 0..120_000_u64, prop::bool::weighted(0.1), any::<bool>());
+        let one =
+            (0_u8..3, any::<bool>(), 0..120_000_u64, prop::bool::weighted(0.1), any::<bool>());
         let nodes = prop::collection::vec(one, 1..10);
-        (nodes, any::<u16>(), any::<u16>(), 0_u64..3).prop_map(|(nodes, votes, learns, strangers)| {
-            let mut situation = situation(&vec!["z"; nodes.len()], 0);
-            for (index, (zone, alive, since, leaving, caught_up)) in nodes.into_iter().enumerate() {
-                let id = RaftId(index as u64 + 1);
-                let candidate = situation.candidates.get_mut(&id).unwrap();
-                candidate.zone = format!("{zone}").as_str().into();
-                let since = NOW - since;
-                candidate.pulse =
-                    if alive { Pulse::AliveSince(since) } else { Pulse::SilentSince(since) };
-                (candidate.leaving, candidate.caught_up) = (leaving, caught_up);
-                if votes >> index & 1 == 1 {
-                    situation.voters.insert(id);
-                } else if learns >> index & 1 == 1 {
-                    situation.learners.insert(id);
+        (nodes, any::<u16>(), any::<u16>(), 0_u64..3).prop_map(
+            |(nodes, votes, learns, strangers)| {
+                let mut situation = situation(&vec!["z"; nodes.len()], 0);
+                for (index, (zone, alive, since, leaving, caught_up)) in
+                    nodes.into_iter().enumerate()
+                {
+                    let id = RaftId(index as u64 + 1);
+                    let candidate = situation.candidates.get_mut(&id).unwrap();
+                    candidate.zone = format!("{zone}").as_str().into();
+                    let since = NOW - since;
+                    candidate.pulse =
+                        if alive { Pulse::AliveSince(since) } else { Pulse::SilentSince(since) };
+                    (candidate.leaving, candidate.caught_up) = (leaving, caught_up);
+                    if votes >> index & 1 == 1 {
+                        situation.voters.insert(id);
+                    } else if learns >> index & 1 == 1 {
+                        situation.learners.insert(id);
+                    }
                 }
-            }
-            situation.voters.extend((0..strangers).map(|number| RaftId(100 + number)));
-            if situation.voters.is_empty() {
-                situation.voters.insert(RaftId(1));
-                situation.learners.remove(&RaftId(1));
-            }
-            situation.leader = *situation.voters.first().unwrap();
-            situation
-        })
+                situation.voters.extend((0..strangers).map(|number| RaftId(100 + number)));
+                if situation.voters.is_empty() {
+                    situation.voters.insert(RaftId(1));
+                    situation.learners.remove(&RaftId(1));
+                }
+                situation.leader = *situation.voters.first().unwrap();
+                situation
+            },
+        )
     }
 
     proptest! {

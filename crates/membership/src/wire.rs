@@ -27,9 +27,16 @@ pub(crate) struct Header {
 pub(crate) enum Request {
     Append(AppendEntriesRequest<TypeConfig>),
     Vote(VoteRequest<RaftId>),
-    Snapshot { vote: Vote, meta: SnapshotMeta, roster: Box<Roster> },
+    Snapshot {
+        vote: Vote,
+        meta: SnapshotMeta,
+        roster: Box<Roster>,
+    },
     /// A decision for whoever leads; the asker waits that many milliseconds.
-    Propose { decision: Decision, wait_ms: u64 },
+    Propose {
+        decision: Decision,
+        wait_ms: u64,
+    },
 }
 
 #[derive(Serialize, Deserialize)]

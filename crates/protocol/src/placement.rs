@@ -294,7 +294,8 @@ mod tests {
     #[test]
     fn a_join_changes_only_the_slots_that_the_joiner_gains() {
         for copies in [1, 2, 3] {
-            let (before, after) = (owners(&view(1..=5, 1, copies)), owners(&view(1..=6, 1, copies)));
+            let (before, after) =
+                (owners(&view(1..=5, 1, copies)), owners(&view(1..=6, 1, copies)));
             for (before, after) in before.iter().zip(&after) {
                 let others: Vec<u64> = after.iter().copied().filter(|inc| *inc != 6).collect();
                 assert!(before.starts_with(&others), "{before:?} {after:?}");

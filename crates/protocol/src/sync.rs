@@ -194,12 +194,7 @@ impl Sync {
 
     /// The epochs of layouts in which this node has become synced, and did not know it.
     // Rule V7.
-    pub(crate) fn newly_synced(
-        &mut self,
-        view: &View,
-        placement: &Placement,
-        me: Inc,
-    ) -> Vec<u64> {
+    pub(crate) fn newly_synced(&mut self, view: &View, placement: &Placement, me: Inc) -> Vec<u64> {
         if view.is_fixed() {
             return Vec::new();
         }
@@ -209,8 +204,7 @@ impl Sync {
             if !in_it || self.reported.contains(&layout.epoch) {
                 continue;
             }
-            let mut owned =
-                placement.slots().filter(|slot| placement.is_owner_by(age, *slot, me));
+            let mut owned = placement.slots().filter(|slot| placement.is_owner_by(age, *slot, me));
             if owned.all(|slot| {
                 Self::inherits(placement, slot, age) || self.has_caught_up(slot, layout.epoch)
             }) {
@@ -225,7 +219,8 @@ impl Sync {
     /// True if the owners of the slot are the same by all layouts up to that age, so that nothing
     /// has to move.
     fn inherits(placement: &Placement, slot: Slot, age: usize) -> bool {
-        (0..age).all(|earlier| placement.owners_by(earlier, slot).eq(placement.owners_by(age, slot)))
+        (0..age)
+            .all(|earlier| placement.owners_by(earlier, slot).eq(placement.owners_by(age, slot)))
     }
 
     /// The processes that this node still has to compare itself with for a layout in force.

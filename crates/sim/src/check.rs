@@ -340,7 +340,8 @@ impl World {
                     // What it does not own it need not have; and it compares itself with this
                     // host before it speaks for what it has become an owner of.
                     let agreed = self.scenario.is_agreed();
-                    if agreed && !(self.is_owner_by(a, key, peer.inc) && peer.node.speaks_for(key)) {
+                    if agreed && !(self.is_owner_by(a, key, peer.inc) && peer.node.speaks_for(key))
+                    {
                         continue;
                     }
                     let Some(hlc) = session.version.get(inc) else { continue };

@@ -1,7 +1,7 @@
 //! What can go wrong: the kinds of faults, of which each seed draws some.
 
-pub(crate) mod strikes;
 pub(crate) mod schedule;
+pub(crate) mod strikes;
 
 /// A kind of fault. Each seed draws a subset (swarm testing: Groce et al., ISSTA 2012), because
 /// faults that are always all present hide each other.

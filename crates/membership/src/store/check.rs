@@ -28,6 +28,7 @@ const WITNESS: &str = "witness";
 const WITNESS_BYTES: usize = 16;
 
 pub(super) fn open(disk: &dyn Disk, cluster: &SmolStr) -> Result<(Open, Identity), OpenError> {
+    disk.lock()?;
     let witness = disk.witness()?;
     let written = witnessed(&*witness);
     let mut builder = Builder::new();

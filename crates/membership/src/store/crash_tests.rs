@@ -124,7 +124,10 @@ fn without_space_there_are_errors_and_with_space_it_goes_on() {
         assert_eq!(live(&store, &LIFE[..done]), done);
         disk.set_fate(Fate::Full);
         assert!(LIFE[done](&store).is_err());
-        assert!(matches!(store.vote(), Err(StoreError::Closed)), "nothing is read that may be gone");
+        assert!(
+            matches!(store.vote(), Err(StoreError::Closed)),
+            "nothing is read that may be gone"
+        );
         assert!(matches!(store.reopen(), Err(OpenError::Io { .. })), "still no space");
         disk.set_fate(Fate::Well);
         store.reopen().unwrap();

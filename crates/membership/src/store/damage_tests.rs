@@ -98,7 +98,10 @@ fn what_cannot_be_is_refused() {
         (|store| harm(store, |t| drop(t.entries.remove(4).unwrap())), "hole before index 5"),
         (|store| harm(store, |t| drop(t.entries.remove(3).unwrap())), "hole before index 4"),
         (|store| harm(store, |t| t.entries.retain(|i, _| i < 4).unwrap()), "ends before index 4"),
-        (|store| harm(store, |t| t.put(VOTE, &Vote::new(2, RaftId(1))).unwrap()), "older than the log"),
+        (
+            |store| harm(store, |t| t.put(VOTE, &Vote::new(2, RaftId(1))).unwrap()),
+            "older than the log",
+        ),
         (|store| harm(store, |t| t.put(PURGED, &log_id(9, 9)).unwrap()), "ends before index 9"),
         (
             |store| {

@@ -5,6 +5,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use parking_lot::Mutex;
 use redb::backends::FileBackend;
 use redb::{Builder, Database, DatabaseError, StorageBackend};
 
@@ -12,6 +13,10 @@ use super::OpenError;
 
 /// Has the files of one Raft directory, opened as often as a failed write demands.
 pub(crate) trait Disk: Send + Sync {
+    /// Keeps other processes out until [`Self::unlock`]. Nothing new if it does so already.
+    fn lock(&self) -> Result<(), OpenError>;
+    /// Lets others in.
+    fn unlock(&self);
     /// Path of the database, for messages.
     fn file(&self) -> PathBuf;
     /// Path of the directory, for messages.
@@ -22,28 +27,46 @@ pub(crate) trait Disk: Send + Sync {
     fn witness(&self) -> Result<Box<dyn StorageBackend>, OpenError>;
 }
 
-/// A directory of the file system, ours as long as this lives.
+/// A directory of the file system.
 pub(super) struct Directory {
     path: PathBuf,
-    _lock: File,
+    /// Open and locked while the directory is ours.
+    lock: Mutex<Option<File>>,
 }
 
 impl Directory {
-    /// Makes the directory if need be, and locks it against other processes.
-    pub(super) fn lock(path: &Path) -> Result<Self, OpenError> {
-        let failed = |file: PathBuf| move |source| OpenError::Io { file, source };
-        fs::create_dir_all(path).map_err(failed(path.to_owned()))?;
-        let file = path.join("raft.lock");
-        let lock = open(&file).map_err(failed(file.clone()))?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
-            Err(TryLockError::WouldBlock) => Err(OpenError::InUse { directory: path.to_owned() }),
-            Err(TryLockError::Error(source)) => Err(OpenError::Io { file, source }),
-        }
+    pub(super) fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), lock: Mutex::new(None) }
     }
 }
 
 impl Disk for Directory {
+    fn lock(&self) -> Result<(), OpenError> {
+        let mut lock = self.lock.lock();
+        if lock.is_some() {
+            return Ok(());
+        }
+        let failed = |file: &Path| {
+            let file = file.to_owned();
+            move |source| OpenError::Io { file, source }
+        };
+        fs::create_dir_all(&self.path).map_err(failed(&self.path))?;
+        let path = self.path.join("raft.lock");
+        let file = open(&path).map_err(failed(&path))?;
+        match file.try_lock() {
+            Ok(()) => *lock = Some(file),
+            Err(TryLockError::WouldBlock) => {
+                return Err(OpenError::InUse { directory: self.path.clone() });
+            }
+            Err(TryLockError::Error(source)) => return Err(failed(&path)(source)),
+        }
+        Ok(())
+    }
+
+    fn unlock(&self) {
+        *self.lock.lock() = None;
+    }
+
     fn file(&self) -> PathBuf {
         self.path.join("raft.redb")
     }

@@ -155,6 +155,12 @@ impl MemoryDisk {
 }
 
 impl Disk for MemoryDisk {
+    fn lock(&self) -> Result<(), OpenError> {
+        Ok(())
+    }
+
+    fn unlock(&self) {}
+
     fn file(&self) -> PathBuf {
         "raft.redb".into()
     }

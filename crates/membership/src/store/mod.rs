@@ -7,14 +7,14 @@
 //! disk holds then is read anew, as after a restart.
 
 mod check;
-mod disk;
-mod seal;
 #[cfg(test)]
 mod crash_tests;
 #[cfg(test)]
 mod damage_tests;
+mod disk;
 #[cfg(test)]
 pub(crate) mod memory_disk;
+mod seal;
 
 use std::ops::RangeBounds;
 use std::path::{Path, PathBuf};
@@ -221,7 +221,7 @@ impl Store {
     /// # Errors
     /// [`OpenError`] says which file, what is wrong, and what to do.
     pub fn open(data_dir: &Path, cluster: &str) -> Result<Self, OpenError> {
-        Self::open_on(Box::new(Directory::lock(data_dir)?), cluster)
+        Self::open_on(Box::new(Directory::new(data_dir)), cluster)
     }
 
     pub(crate) fn open_on(disk: Box<dyn Disk>, cluster: &str) -> Result<Self, OpenError> {
@@ -242,6 +242,12 @@ impl Store {
         *open = Some(opened);
         *self.shared.identity.lock() = identity;
         Ok(())
+    }
+
+    /// Closes the files and lets others have them, whoever still holds a handle of this.
+    pub fn close(&self) {
+        *self.shared.open.lock() = None;
+        self.shared.disk.unlock();
     }
 
     /// Who this directory is.
@@ -286,7 +292,8 @@ impl Store {
     pub(crate) fn write_snapshot(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
         self.write(|tables| {
             let kept: Option<Snapshot> = tables.get(SNAPSHOT)?;
-            let is_late = kept.is_some_and(|kept| kept.meta.last_log_id > snapshot.meta.last_log_id);
+            let is_late =
+                kept.is_some_and(|kept| kept.meta.last_log_id > snapshot.meta.last_log_id);
             if is_late { Ok(()) } else { tables.put(SNAPSHOT, snapshot) }
         })
     }

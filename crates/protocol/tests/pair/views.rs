@@ -286,7 +286,11 @@ fn nobody_denies_a_session_that_it_cannot_know_of() {
     net.cut(2, 1);
     net.run_ms(3_000);
     for number in [1, 2] {
-        assert_eq!(net.open(2, self::key(number), None), Opened::Unavailable, "it has not caught up");
+        assert_eq!(
+            net.open(2, self::key(number), None),
+            Opened::Unavailable,
+            "it has not caught up"
+        );
     }
 }
 
@@ -310,8 +314,14 @@ fn the_denial_of_an_owner_by_a_layout_that_is_over_does_not_count() {
     let request = asked.expect("it asks");
     let View { generation, layouts, .. } = net.view().clone();
     let message = Message::Fetched { request, synced: true, delta: None };
-    let mut envelope =
-        protocol::Envelope { generation, epoch: layouts[0].epoch - 1, from: a, to: b, shard: 0, message };
+    let mut envelope = protocol::Envelope {
+        generation,
+        epoch: layouts[0].epoch - 1,
+        from: a,
+        to: b,
+        shard: 0,
+        message,
+    };
     net.handle(1, a, envelope.clone());
     assert!(!net.hosts[1].opened.contains_key(&ticket), "it may be one of long ago");
     envelope.epoch = layouts[0].epoch;

@@ -25,9 +25,7 @@ impl World {
         }
         let newest = &self.log.newest.placement;
         let process = self.hosts[host].process.as_ref();
-        process.is_some_and(|process| {
-            !process.removed && owns(newest, key.slot(), process.inc)
-        })
+        process.is_some_and(|process| !process.removed && owns(newest, key.slot(), process.inc))
     }
 
     /// True if this host owns the slot by the view that it goes by.

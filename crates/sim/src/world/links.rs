@@ -4,8 +4,8 @@ use protocol::limits::TICK_MS;
 use protocol::{Copies, Decision};
 
 use super::{Arrival, Happening, Phase, Violation, World};
-use crate::coverage::Point;
 use crate::client::Stage;
+use crate::coverage::Point;
 use crate::fault::strikes::Strike;
 use crate::host::Host;
 

@@ -73,7 +73,13 @@ impl ViewLog {
         self.layouts_most = self.layouts_most.max(view.layouts.len());
         // Most decisions leave the owners alone; then the placement is the same.
         let same = self.newest.view.layouts == view.layouts
-            && self.newest.view.members.iter().map(|m| m.inc).eq(view.members.iter().map(|m| m.inc));
+            && self
+                .newest
+                .view
+                .members
+                .iter()
+                .map(|m| m.inc)
+                .eq(view.members.iter().map(|m| m.inc));
         let placement = match same {
             true => self.newest.placement.clone(),
             false => Placement::new(&view, 0, self.slots),

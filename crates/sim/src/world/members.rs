@@ -42,7 +42,8 @@ impl World {
         };
         for _ in 0..times {
             let late = lossy && self.rng.u8(0..5) == 0;
-            let in_us = if late { self.rng.u64(500_000..6_000_000) } else { self.rng.u64(500..20_000) };
+            let in_us =
+                if late { self.rng.u64(500_000..6_000_000) } else { self.rng.u64(500..20_000) };
             self.schedule(self.now_us + in_us, Happening::Propose(decision.clone()));
         }
     }
@@ -146,7 +147,8 @@ impl World {
                     self.coverage.hit(Point::RemovedWithLoss);
                 }
                 if let Some(slot) = self.log.unnoticed_loss() {
-                    let detail = format!("nobody speaks for {slot:?}, and the view does not say so");
+                    let detail =
+                        format!("nobody speaks for {slot:?}, and the view does not say so");
                     return Err(self.violation("V8", detail));
                 }
                 self.note_decided(&before, &agreed)?;
@@ -167,8 +169,10 @@ impl World {
         let gone = before.view.members.iter().filter_map(|member| member.inc);
         let gone: Vec<Inc> = gone.filter(|inc| !agreed.view.contains(*inc)).collect();
         for host in 0..self.hosts.len() {
-            let removed =
-                self.hosts[host].process.as_ref().is_some_and(|p| gone.contains(&p.inc) && !p.removed);
+            let removed = self.hosts[host]
+                .process
+                .as_ref()
+                .is_some_and(|p| gone.contains(&p.inc) && !p.removed);
             if removed {
                 self.oracle_crash(host)?;
                 if let Some(process) = &mut self.hosts[host].process {
@@ -275,8 +279,7 @@ fn told(agreed: &Agreed) -> String {
         .layouts
         .iter()
         .map(|l| {
-            let seats: Vec<String> =
-                l.members.iter().map(|m| format!("{}", number(m))).collect();
+            let seats: Vec<String> = l.members.iter().map(|m| format!("{}", number(m))).collect();
             format!("@{} {:?} of {}", l.epoch, l.copies, seats.join(","))
         })
         .collect();
