@@ -26,6 +26,8 @@ mod store;
 #[cfg(test)]
 mod suite_tests;
 mod supervisor;
+#[cfg(test)]
+mod supervisor_tests;
 mod voter;
 pub mod voters;
 mod watchdog;

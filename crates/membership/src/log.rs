@@ -112,8 +112,8 @@ impl RaftLogStorage<TypeConfig> for Log {
     {
         let entries: Vec<Entry> = entries.into_iter().collect();
         let done = self.write(ErrorSubject::Logs, move |store| store.append(&entries)).await;
-        let told = done.as_ref().map(|()| ()).map_err(ToString::to_string);
-        callback.log_io_completed(told.map_err(std::io::Error::other));
+        let told = done.clone().map_err(|error| std::io::Error::other(error.to_string()));
+        callback.log_io_completed(told);
         done
     }
 

@@ -33,11 +33,17 @@ pub enum LaunchError {
     Store(#[from] StoreError),
     /// openraft found fault with its directory or ended at once.
     #[error("Raft did not start: {0}")]
-    Raft(#[from] Fatal<RaftId>),
+    Raft(Box<Fatal<RaftId>>),
     /// Timings that do not fit each other: an election has to take longer than a heartbeat, and its
     /// longest time longer than its shortest. Correct them.
     #[error("the timings of Raft do not fit each other: {0}")]
     Settings(#[from] ConfigError),
+}
+
+impl From<Fatal<RaftId>> for LaunchError {
+    fn from(fatal: Fatal<RaftId>) -> Self {
+        Self::Raft(Box::new(fatal))
+    }
 }
 
 /// What a handle and its supervisor have in common.

@@ -187,12 +187,11 @@ impl Voter {
         patience: Duration,
     ) -> Result<u64, ProposeError> {
         let deadline = Instant::now() + patience;
-        let proposed = loop {
-            match self.propose_once(&decision, deadline).await {
-                Proposed::NotLeader if Instant::now() < deadline => self.pause(deadline).await,
-                other => break other,
-            }
-        };
+        let mut proposed = self.propose_once(&decision, deadline).await;
+        while proposed == Proposed::NotLeader && Instant::now() < deadline {
+            self.pause(deadline).await;
+            proposed = self.propose_once(&decision, deadline).await;
+        }
         match proposed {
             Proposed::Applied(Outcome { index, refused: None }) => Ok(index),
             Proposed::Applied(Outcome { index, refused: Some(why) }) => {

@@ -87,16 +87,19 @@ const fn behind(found: u64, written: u64) -> Result<(), Damage> {
 
 fn refused(disk: &dyn Disk, error: DatabaseError) -> OpenError {
     let file = disk.file();
-    match error {
-        DatabaseError::DatabaseAlreadyOpen => OpenError::InUse { directory: disk.directory() },
-        DatabaseError::Storage(redb::StorageError::Io(source))
-            if source.kind() != std::io::ErrorKind::InvalidData =>
-        {
-            OpenError::Io { file, source }
-        }
-        // Of redb's other errors, whatever later versions add, none lets the file be trusted.
-        other => OpenError::Damaged { file, damage: Damage::Database(other.to_string().into()) },
+    if let DatabaseError::DatabaseAlreadyOpen = error {
+        return OpenError::InUse { directory: disk.directory() };
     }
+    if let DatabaseError::Storage(redb::StorageError::Io(source)) = error {
+        // What redb says of a file that is not its own.
+        if source.kind() == std::io::ErrorKind::InvalidData {
+            let damage = Damage::Database(source.to_string().into());
+            return OpenError::Damaged { file, damage };
+        }
+        return OpenError::Io { file, source };
+    }
+    // Of redb's other errors, whatever later versions add, none lets the file be trusted.
+    OpenError::Damaged { file, damage: Damage::Database(error.to_string().into()) }
 }
 
 /// False if nothing has ever been written: the first write makes both tables.

@@ -176,11 +176,11 @@ pub enum StoreError {
 
 impl From<redb::Error> for StoreError {
     fn from(error: redb::Error) -> Self {
-        match error {
-            redb::Error::Corrupted(what) => Damage::Database(what.into()).into(),
-            // Of the others, none says that the file is not sound.
-            other => Self::Disk(other.to_string().into()),
+        if let redb::Error::Corrupted(what) = error {
+            return Damage::Database(what.into()).into();
         }
+        // Of the others, none says that the file is not sound.
+        Self::Disk(error.to_string().into())
     }
 }
 

@@ -1,6 +1,8 @@
 //! Nodes in one process, each with a Raft directory of its own, over a network in memory that can
 //! be cut between any two of them.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
