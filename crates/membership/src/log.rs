@@ -30,6 +30,15 @@ impl Log {
     ) -> Result<T, RaftStorageError> {
         off_the_runtime(&self.store, subject, ErrorVerb::Write, write).await
     }
+
+    /// A read waits for a write that is under way, so it is no better.
+    async fn read<T: Send + 'static>(
+        &self,
+        subject: ErrorSubject<RaftId>,
+        read: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, RaftStorageError> {
+        off_the_runtime(&self.store, subject, ErrorVerb::Read, read).await
+    }
 }
 
 /// Runs what waits for the disk where it keeps nobody else waiting.
@@ -43,15 +52,7 @@ pub(crate) async fn off_the_runtime<T: Send + 'static>(
     let done = tokio::task::spawn_blocking(move || work(&store)).await;
     // The task is gone only if the runtime is ending, or if there is a mistake of ours in it.
     let result = done.unwrap_or(Err(StoreError::Closed));
-    result.map_err(|error| failed(subject, verb, &error))
-}
-
-pub(crate) fn failed(
-    subject: ErrorSubject<RaftId>,
-    verb: ErrorVerb,
-    error: &StoreError,
-) -> RaftStorageError {
-    StorageIOError::new(subject, verb, AnyError::new(error)).into()
+    result.map_err(|error| StorageIOError::new(subject, verb, AnyError::new(&error)).into())
 }
 
 impl RaftLogReader<TypeConfig> for Log {
@@ -59,9 +60,8 @@ impl RaftLogReader<TypeConfig> for Log {
         &mut self,
         range: RB,
     ) -> Result<Vec<Entry>, RaftStorageError> {
-        // Reads are answered from memory nearly always, and the range may not outlive the call.
-        let entries = self.store.entries(range);
-        entries.map_err(|error| failed(ErrorSubject::Logs, ErrorVerb::Read, &error))
+        let range = (range.start_bound().cloned(), range.end_bound().cloned());
+        self.read(ErrorSubject::Logs, move |store| store.entries(range)).await
     }
 }
 
@@ -69,12 +69,12 @@ impl RaftLogStorage<TypeConfig> for Log {
     type LogReader = Self;
 
     async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, RaftStorageError> {
-        let state = || -> Result<_, StoreError> {
-            let last_purged_log_id = self.store.purged()?;
-            let last = self.store.last_entry()?.map(|entry| entry.log_id);
+        let read = |store: &Store| {
+            let last_purged_log_id = store.purged()?;
+            let last = store.last_entry()?.map(|entry| entry.log_id);
             Ok(LogState { last_purged_log_id, last_log_id: last.or(last_purged_log_id) })
         };
-        state().map_err(|error| failed(ErrorSubject::Logs, ErrorVerb::Read, &error))
+        self.read(ErrorSubject::Logs, read).await
     }
 
     async fn get_log_reader(&mut self) -> Self {
@@ -87,8 +87,7 @@ impl RaftLogStorage<TypeConfig> for Log {
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote>, RaftStorageError> {
-        let vote = self.store.vote();
-        vote.map_err(|error| failed(ErrorSubject::Vote, ErrorVerb::Read, &error))
+        self.read(ErrorSubject::Vote, Store::vote).await
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), RaftStorageError> {
@@ -97,8 +96,7 @@ impl RaftLogStorage<TypeConfig> for Log {
     }
 
     async fn read_committed(&mut self) -> Result<Option<LogId>, RaftStorageError> {
-        let committed = self.store.committed();
-        committed.map_err(|error| failed(ErrorSubject::Logs, ErrorVerb::Read, &error))
+        self.read(ErrorSubject::Logs, Store::committed).await
     }
 
     async fn append<I>(

@@ -9,7 +9,7 @@ use openraft::{EntryPayload, ErrorSubject, ErrorVerb, OptionalSend, RaftSnapshot
 use protocol::{Roster, Rules, View};
 use tokio::sync::watch;
 
-use crate::log::{failed, off_the_runtime};
+use crate::log::off_the_runtime;
 use crate::raft_types::{
     Entry, LogId, Membership, Outcome, RaftStorageError, SnapshotMeta, TypeConfig,
 };
@@ -129,8 +129,8 @@ impl RaftStateMachine<TypeConfig> for Machine {
     async fn get_current_snapshot(
         &mut self,
     ) -> Result<Option<openraft::Snapshot<TypeConfig>>, RaftStorageError> {
-        let kept = self.store.snapshot();
-        let kept = kept.map_err(|e| failed(ErrorSubject::Snapshot(None), ErrorVerb::Read, &e))?;
+        let subject = ErrorSubject::Snapshot(None);
+        let kept = off_the_runtime(&self.store, subject, ErrorVerb::Read, Store::snapshot).await?;
         Ok(kept.map(|kept| openraft::Snapshot { meta: kept.meta, snapshot: Box::new(kept.roster) }))
     }
 }

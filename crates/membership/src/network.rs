@@ -89,7 +89,7 @@ impl Way {
         patience: Duration,
     ) -> Result<Answer, AskError> {
         let Network { group, me, .. } = self.network;
-        let bytes = wire::encode(&Header { group, from: me, to: self.id }, request);
+        let bytes = wire::encode(&(Header { group, from: me, to: self.id }, request));
         if bytes.len() > MESSAGE_BYTES_MAX {
             return Err(AskError::TooLong(bytes.len()));
         }

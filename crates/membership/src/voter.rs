@@ -101,6 +101,8 @@ pub struct RaftStatus {
     pub applied: Option<u64>,
     /// For a leader: milliseconds since a majority has last answered.
     pub quorum_ack_ms: Option<u64>,
+    /// True while a change of the voters is under way.
+    pub is_joint: bool,
     /// Who votes.
     pub voters: BTreeMap<RaftId, Place>,
     /// Who is told the log and does not vote.
@@ -251,6 +253,7 @@ impl Voter {
                 let voters = status.voters.into_keys().filter(|id| Some(*id) != instead_of);
                 ChangeMembers::ReplaceAllVoters(voters.chain([add]).collect())
             }
+            VoterChange::Finish(voters) => ChangeMembers::ReplaceAllVoters(voters),
             VoterChange::RemoveVoter(id) => ChangeMembers::RemoveVoters([id].into()),
             VoterChange::RemoveLearner(id) => ChangeMembers::RemoveNodes([id].into()),
         };
@@ -279,7 +282,7 @@ impl Voter {
             Ok((raft, request)) => self.serve(&raft, request).await,
             Err(refusal) => Answer::Refused(refusal),
         };
-        wire::encode_answer(&answer)
+        wire::encode(&answer)
     }
 
     fn admit(&self, from: &MemberName, request: &[u8]) -> Result<(Raft, Request), Refusal> {
@@ -363,6 +366,7 @@ fn raft_status(raft: &Raft) -> RaftStatus {
         term: metrics.current_term,
         applied: metrics.last_applied.map(|log| log.index),
         quorum_ack_ms: metrics.millis_since_quorum_ack,
+        is_joint: membership.get_joint_config().len() > 1,
         voters: membership.voter_ids().filter_map(place).collect(),
         learners: membership.learner_ids().filter_map(place).collect(),
         caught_up: caught_up.map(|(id, _)| *id).collect(),

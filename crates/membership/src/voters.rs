@@ -58,6 +58,9 @@ pub struct Situation {
     pub candidates: BTreeMap<RaftId, Candidate>,
     /// Who votes now.
     pub voters: BTreeSet<RaftId>,
+    /// True if a leader has ended while it changed the voters: a majority of those before and one
+    /// of those after are needed until somebody carries it through.
+    pub is_joint: bool,
     /// Who is a learner now.
     pub learners: BTreeSet<RaftId>,
     /// Who leads, and is not to be replaced without need: that costs an election.
@@ -87,6 +90,8 @@ pub enum VoterChange {
     RemoveVoter(RaftId),
     /// This one is told the log no more.
     RemoveLearner(RaftId),
+    /// A change that was begun is carried through: these of the voters remain.
+    Finish(BTreeSet<RaftId>),
 }
 
 /// The next change, or none if all is as it should be, or as well as it can be now.
@@ -95,6 +100,15 @@ pub fn next_change(situation: &Situation, policy: &VoterPolicy) -> Option<VoterC
     let choice = Choice { situation, policy };
     let wanted = choice.wanted();
     let voters = &situation.voters;
+    if situation.is_joint {
+        let mut remaining: BTreeSet<RaftId> = wanted.intersection(voters).copied().collect();
+        // Others of them stay, fit ones first, in the place of those that have yet to learn.
+        let missing = wanted.len() - remaining.len();
+        let mut others: Vec<RaftId> = voters.difference(&wanted).copied().collect();
+        others.sort_by_key(|id| !choice.is_fit(*id));
+        remaining.extend(others.into_iter().take(missing));
+        return Some(VoterChange::Finish(remaining));
+    }
     // One that is to vote and does not yet: told the log first, a voter when it has it.
     if let Some(add) = wanted.difference(voters).next().copied() {
         if let Some(learner) = choice.useless_learner(&wanted) {
@@ -265,6 +279,7 @@ mod tests {
         Situation {
             candidates: candidates.collect(),
             voters: (1..=voters).map(RaftId).collect(),
+            is_joint: false,
             learners: BTreeSet::new(),
             leader: RaftId(1),
             now_ms: NOW,
@@ -298,6 +313,11 @@ mod tests {
             }
             VoterChange::RemoveVoter(id) => assert!(situation.voters.remove(id)),
             VoterChange::RemoveLearner(id) => assert!(situation.learners.remove(id)),
+            VoterChange::Finish(voters) => {
+                assert!(situation.is_joint && voters.is_subset(&situation.voters));
+                situation.voters.clone_from(voters);
+                situation.is_joint = false;
+            }
         }
         assert!(!situation.voters.is_empty());
     }
@@ -394,38 +414,47 @@ mod tests {
         assert_eq!(ids(&situation.voters), [1], "the leader");
     }
 
+    #[test]
+    fn a_change_that_was_begun_is_carried_through() {
+        let mut begun = situation(&["z"; 4], 4);
+        begun.is_joint = true;
+        begun.candidates.get_mut(&RaftId(2)).unwrap().pulse = Pulse::SilentSince(0);
+        let change = next_change(&begun, &VoterPolicy::default()).unwrap();
+        assert_eq!(change, VoterChange::Finish([1, 3, 4].map(RaftId).into()));
+        carry_out(&mut begun, &change);
+        assert_eq!(next_change(&begun, &VoterPolicy::default()), None);
+    }
+
     fn any_situation() -> impl Strategy<Value = Situation> {
         let one =
             (0_u8..3, any::<bool>(), 0..120_000_u64, prop::bool::weighted(0.1), any::<bool>());
         let nodes = prop::collection::vec(one, 1..10);
-        (nodes, any::<u16>(), any::<u16>(), 0_u64..3).prop_map(
-            |(nodes, votes, learns, strangers)| {
-                let mut situation = situation(&vec!["z"; nodes.len()], 0);
-                for (index, (zone, alive, since, leaving, caught_up)) in
-                    nodes.into_iter().enumerate()
-                {
-                    let id = RaftId(index as u64 + 1);
-                    let candidate = situation.candidates.get_mut(&id).unwrap();
-                    candidate.zone = format!("{zone}").as_str().into();
-                    let since = NOW - since;
-                    candidate.pulse =
-                        if alive { Pulse::AliveSince(since) } else { Pulse::SilentSince(since) };
-                    (candidate.leaving, candidate.caught_up) = (leaving, caught_up);
-                    if votes >> index & 1 == 1 {
-                        situation.voters.insert(id);
-                    } else if learns >> index & 1 == 1 {
-                        situation.learners.insert(id);
-                    }
+        let bits = (any::<u16>(), any::<u16>(), any::<bool>());
+        (nodes, bits, 0_u64..3).prop_map(|(nodes, (votes, learns, is_joint), strangers)| {
+            let mut situation = situation(&vec!["z"; nodes.len()], 0);
+            for (index, (zone, alive, since, leaving, caught_up)) in nodes.into_iter().enumerate() {
+                let id = RaftId(index as u64 + 1);
+                let candidate = situation.candidates.get_mut(&id).unwrap();
+                candidate.zone = format!("{zone}").as_str().into();
+                let since = NOW - since;
+                candidate.pulse =
+                    if alive { Pulse::AliveSince(since) } else { Pulse::SilentSince(since) };
+                (candidate.leaving, candidate.caught_up) = (leaving, caught_up);
+                if votes >> index & 1 == 1 {
+                    situation.voters.insert(id);
+                } else if learns >> index & 1 == 1 {
+                    situation.learners.insert(id);
                 }
-                situation.voters.extend((0..strangers).map(|number| RaftId(100 + number)));
-                if situation.voters.is_empty() {
-                    situation.voters.insert(RaftId(1));
-                    situation.learners.remove(&RaftId(1));
-                }
-                situation.leader = *situation.voters.first().unwrap();
-                situation
-            },
-        )
+            }
+            situation.voters.extend((0..strangers).map(|number| RaftId(100 + number)));
+            if situation.voters.is_empty() {
+                situation.voters.insert(RaftId(1));
+                situation.learners.remove(&RaftId(1));
+            }
+            situation.is_joint = is_joint;
+            situation.leader = *situation.voters.first().unwrap();
+            situation
+        })
     }
 
     proptest! {

@@ -76,13 +76,10 @@ pub(crate) enum Refusal {
     Stopped,
 }
 
-pub(crate) fn encode<T: Serialize>(header: &Header, body: &T) -> Vec<u8> {
-    encode_answer(&(header, body))
-}
-
-pub(crate) fn encode_answer<T: Serialize>(answer: &T) -> Vec<u8> {
+/// One message: a request with its header, an answer, or an introduction.
+pub(crate) fn encode(message: &impl Serialize) -> Vec<u8> {
     let mut bytes = vec![WIRE_VERSION];
-    codec::encode(answer, &mut bytes);
+    codec::encode(message, &mut bytes);
     bytes
 }
 
@@ -145,9 +142,9 @@ mod tests {
     #[test]
     fn what_is_said_is_understood_and_cut_short_it_is_not() {
         for request in requests() {
-            let bytes = encode(&header(), &request);
+            let bytes = encode(&(header(), &request));
             let (head, again): (Header, Request) = decode(&bytes).unwrap();
-            assert_eq!((head, encode(&header(), &again)), (header(), bytes.clone()));
+            assert_eq!((head, encode(&(header(), &again))), (header(), bytes.clone()));
             for length in 0..bytes.len() {
                 assert!(decode::<(Header, Request)>(&bytes[..length]).is_err());
             }
@@ -166,7 +163,7 @@ mod tests {
             which in 0_usize..4,
             changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
         ) {
-            let mut bytes = encode(&header(), &requests()[which]);
+            let mut bytes = encode(&(header(), &requests()[which]));
             for (at, byte) in changes {
                 let at = at.index(bytes.len());
                 bytes[at] = byte;

@@ -291,6 +291,7 @@ impl World {
         let situation = Situation {
             candidates: candidates.collect(),
             voters: raft.voters.keys().copied().collect(),
+            is_joint: raft.is_joint,
             learners: raft.learners.keys().copied().collect(),
             leader: self.raft_id(&leader),
             now_ms: 1,
