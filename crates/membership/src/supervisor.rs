@@ -96,9 +96,10 @@ impl Shared {
     /// Starts openraft on the store as it is.
     pub(crate) async fn launch(&self) -> Result<(), LaunchError> {
         let config = Arc::new(config(&self.settings).validate()?);
-        let log = Log::new(self.store.clone());
+        let store = self.store.for_one_run();
         let views = Arc::clone(&self.views);
-        let machine = Machine::load(self.store.clone(), self.settings.slots, views)?;
+        let machine = Machine::load(store.clone(), self.settings.slots, views)?;
+        let log = Log::new(store);
         let raft = Raft::new(self.raft_id, config, self.network.clone(), log, machine).await?;
         // Also after a restart in between: that it is the founder was written down before.
         if self.group.founder == self.raft_id && !raft.is_initialized().await? {
@@ -152,7 +153,7 @@ impl Shared {
 /// Runs until it is told to stop, or until the directory is of no use any more.
 pub(crate) async fn run(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
     let settings = shared.settings;
-    let mut ticks = tokio::time::interval(Duration::from_millis(settings.heartbeat_ms));
+    let mut ticks = tokio::time::interval(Duration::from_millis(settings.heartbeat_ms.max(1)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut watchdog = Watchdog::new(&settings);
     let begin = Instant::now();

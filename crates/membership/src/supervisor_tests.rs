@@ -1,17 +1,20 @@
-//! A voter whose disk is full, and one whose disk comes back damaged.
+//! A voter whose disk is full, or comes back damaged, and what it refuses to hear.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use openraft::raft::AppendEntriesRequest;
+use openraft::{CommittedLeaderId, EntryPayload};
 use protocol::{Copies, Decision, MemberName};
 
 use crate::bootstrap::Standing;
 use crate::link::{Answering, Link, LinkError};
-use crate::raft_types::{Group, Place};
+use crate::raft_types::{Entry, Group, LogId, Place, RaftId, Vote};
 use crate::settings::Settings;
 use crate::store::Store;
 use crate::store::memory_disk::{Fate, MemoryDisk};
 use crate::voter::{StartError, Voter};
+use crate::wire::{self, Answer, Header, Refusal, Request};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const IMPATIENCE: Duration = Duration::from_millis(300);
@@ -80,6 +83,43 @@ async fn a_voter_whose_disk_comes_back_damaged_does_not_vote_again() {
     until("it says what to do", told).await;
     assert_eq!(voter.status().raft, None);
     voter.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_meant_for_another_or_makes_no_sense_does_not_reach_raft() {
+    let voter = alone(&MemoryDisk::new(6)).await;
+    let (me, group) = (voter.status().raft_id, voter.group());
+    let header = Header { group, from: RaftId(9), to: me };
+    let mine = Header { from: me, ..header };
+    let entry = |index| Entry {
+        log_id: LogId { leader_id: CommittedLeaderId::new(9, RaftId(9)), index },
+        payload: EntryPayload::Blank,
+    };
+    let append = |entries| {
+        let vote = Vote::new_committed(0, RaftId(9));
+        let (prev_log_id, leader_commit) = (None, None);
+        Request::Append(AppendEntriesRequest { vote, prev_log_id, entries, leader_commit })
+    };
+    let other = Group { generation: 2, ..group };
+    let cases = [
+        (Header { group: other, ..header }, append(vec![]), Some(Refusal::Group)),
+        (Header { to: RaftId(8), ..header }, append(vec![]), Some(Refusal::Addressee)),
+        (mine, append(vec![]), Some(Refusal::Sender)),
+        (header, append(vec![entry(0), entry(2)]), Some(Refusal::Undecodable)),
+        (header, append(vec![entry(u64::MAX)]), Some(Refusal::Undecodable)),
+        (header, append(vec![entry(0)]), None),
+    ];
+    for (header, request, refusal) in cases {
+        let answer = voter.handle_request(&"n9".into(), &wire::encode(&(header, request))).await;
+        let refused = match wire::decode(&answer).unwrap() {
+            Answer::Refused(refusal) => Some(refusal),
+            Answer::Append(_) | Answer::Vote(_) | Answer::Snapshot { .. } | Answer::Proposed(_) => {
+                None
+            }
+        };
+        assert_eq!(refused, refusal);
+    }
+    voter.propose(join(1), PATIENCE).await.unwrap();
 }
 
 #[tokio::test]

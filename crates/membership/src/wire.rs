@@ -155,6 +155,31 @@ mod tests {
         }
     }
 
+    /// A large cluster in the middle of a transition, all of its slots once lost.
+    #[test]
+    fn the_snapshot_of_a_large_cluster_fits_a_message() {
+        let mut roster = Roster::new(4_096, Rules::default());
+        let copies = Copies::Count(NonZeroU16::MIN);
+        let mut decisions = vec![Decision::Begin { generation: 1, copies }];
+        let join = |name: String| {
+            let (name, zone) = (name.as_str().into(), "a-zone-of-some-length".into());
+            Decision::Join { name, zone, start: u64::MAX }
+        };
+        decisions.push(join("first".to_owned()));
+        decisions.push(join("second".to_owned()));
+        decisions.push(Decision::Remove { inc: session::Inc(2), accept_loss: true });
+        decisions.extend((0..1_000).map(|n| join(format!("node-{n}-of-a-large-cluster"))));
+        for (decision, index) in decisions.iter().zip(1..) {
+            roster.apply(index, decision).unwrap();
+        }
+        assert_eq!(roster.view().losses.len(), 4_096);
+        let meta = SnapshotMeta::default();
+        let request = Request::Snapshot { vote: Vote::default(), meta, roster: Box::new(roster) };
+        let bytes = encode(&(header(), &request));
+        assert!(bytes.len() < MESSAGE_BYTES_MAX / 8, "{}", bytes.len());
+        assert!(decode::<(Header, Request)>(&bytes).is_ok());
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 

@@ -34,7 +34,7 @@ pub(super) fn open(disk: &dyn Disk, cluster: &SmolStr) -> Result<(Open, Identity
     let mut builder = Builder::new();
     builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
     let database = disk.database(&builder).map_err(|error| refused(disk, error))?;
-    let mut open = Open { database, witness, count: 0 };
+    let mut open = Open { opening: 0, database, witness, count: 0 };
     let file = || disk.file();
     let damaged = |error: StoreError| match error {
         StoreError::Damaged(damage) => OpenError::Damaged { file: file(), damage },

@@ -138,6 +138,21 @@ fn without_space_there_are_errors_and_with_space_it_goes_on() {
 }
 
 #[test]
+fn what_a_run_has_left_behind_does_not_write_into_the_next() {
+    let disk = MemoryDisk::new(0);
+    let store = open(&disk).unwrap();
+    let first = store.for_one_run();
+    first.write_vote(&Vote::new(1, RaftId(1))).unwrap();
+    store.close();
+    store.reopen().unwrap();
+    let second = store.for_one_run();
+    second.write_vote(&Vote::new(2, RaftId(1))).unwrap();
+    let late = first.write_vote(&Vote::new(1, RaftId(1)));
+    assert!(matches!(late, Err(StoreError::Closed)));
+    assert_eq!(second.vote().unwrap(), Some(Vote::new(2, RaftId(1))));
+}
+
+#[test]
 fn entries_that_do_not_follow_the_log_are_not_written() {
     let store = open(&MemoryDisk::new(0)).unwrap();
     store.append(&[entry(0, 0)]).unwrap();

@@ -19,6 +19,7 @@ mod seal;
 use std::ops::RangeBounds;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use protocol::Roster;
@@ -199,6 +200,9 @@ errors_of_redb!(StorageError, TableError, TransactionError, CommitError);
 #[derive(Clone)]
 pub struct Store {
     shared: Arc<Shared>,
+    /// For a handle of one run of Raft, the opening that it belongs to: what an earlier run has
+    /// left behind must not write over what a later one has read.
+    opening: Option<u64>,
 }
 
 struct Shared {
@@ -207,9 +211,13 @@ struct Shared {
     open: Mutex<Option<Open>>,
     /// Kept beside the file, because it is asked for often. Changed by `write_standing` only.
     identity: Mutex<Identity>,
+    /// How often the file was opened again.
+    openings: AtomicU64,
 }
 
 struct Open {
+    /// Which opening of the file this is, in this process.
+    opening: u64,
     database: Database,
     witness: Box<dyn redb::StorageBackend>,
     count: u64,
@@ -228,7 +236,14 @@ impl Store {
         let cluster = SmolStr::from(cluster);
         let (open, identity) = check::open(&*disk, &cluster)?;
         let (open, identity) = (Mutex::new(Some(open)), Mutex::new(identity));
-        Ok(Self { shared: Arc::new(Shared { disk, cluster, open, identity }) })
+        let shared = Arc::new(Shared { disk, cluster, open, identity, openings: 0.into() });
+        Ok(Self { shared, opening: None })
+    }
+
+    /// A handle that is of use until the file is closed or opened again.
+    pub(crate) fn for_one_run(&self) -> Self {
+        let opening = Some(self.shared.openings.load(Ordering::SeqCst));
+        Self { shared: Arc::clone(&self.shared), opening }
     }
 
     /// Opens the file again after a write has failed.
@@ -238,7 +253,8 @@ impl Store {
     pub fn reopen(&self) -> Result<(), OpenError> {
         let mut open = self.shared.open.lock();
         *open = None;
-        let (opened, identity) = check::open(&*self.shared.disk, &self.shared.cluster)?;
+        let (mut opened, identity) = check::open(&*self.shared.disk, &self.shared.cluster)?;
+        opened.opening = self.shared.openings.fetch_add(1, Ordering::SeqCst) + 1;
         *open = Some(opened);
         *self.shared.identity.lock() = identity;
         Ok(())
@@ -370,12 +386,16 @@ impl Store {
         read: impl FnOnce(&Database) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let mut open = self.shared.open.lock();
-        let found = open.as_ref().ok_or(StoreError::Closed)?;
+        let found = open.as_ref().filter(|open| self.is_of(open)).ok_or(StoreError::Closed)?;
         let result = read(&found.database);
         if result.is_err() {
             *open = None;
         }
         result
+    }
+
+    fn is_of(&self, open: &Open) -> bool {
+        self.opening.is_none_or(|opening| opening == open.opening)
     }
 
     /// The only way to the disk: all of `change`, and then it is there, or an error.
@@ -384,7 +404,7 @@ impl Store {
         change: impl FnOnce(&mut Tables<'_>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let mut open = self.shared.open.lock();
-        let found = open.as_mut().ok_or(StoreError::Closed)?;
+        let found = open.as_mut().filter(|open| self.is_of(open)).ok_or(StoreError::Closed)?;
         let result = found.write(change);
         if result.is_err() {
             *open = None;

@@ -115,6 +115,41 @@ async fn a_voter_whose_disk_was_wiped_comes_back_as_another() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_leaves_hands_over_its_vote_and_the_others_go_on() {
+    let mut world = World::of(4, 3, SETTINGS).await;
+    let leader = world.until_leader().await;
+    world.drain(&leader);
+    world.settle_voters().await;
+    until("another leads", || world.leader().is_some_and(|next| next != leader)).await;
+    let next = world.until_leader().await;
+    let voters = world.voter(&next).status().raft.unwrap().voters;
+    assert!(voters.len() == 3 && !voters.contains_key(&world.raft_id(&leader)));
+    world.stop(&leader).await;
+    world.join(&next, "n1").await.unwrap();
+    world.until_equal().await;
+}
+
+/// It does not know that it was replaced, and stands for election again and again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_voter_that_was_replaced_while_it_was_away_does_not_disturb() {
+    let mut world = World::of(4, 3, SETTINGS).await;
+    let leader = world.until_leader().await;
+    let voters = world.voter(&leader).status().raft.unwrap().voters;
+    let is_voter = |name: &&str| voters.contains_key(&world.raft_id(name)) && **name != *leader;
+    let away = ["a", "b", "c", "d"].into_iter().find(is_voter).unwrap();
+    world.stop(away).await;
+    world.settle_voters().await;
+    let leader = world.until_leader().await;
+    let term = world.voter(&leader).status().raft.unwrap().term;
+    world.start(away).await;
+    let theirs = || world.voter(away).status().raft.map_or(0, |raft| raft.term);
+    until("it stands for election", || theirs() > term + 2).await;
+    let raft = world.voter(&leader).status().raft.unwrap();
+    assert!(raft.is_leader && raft.term == term, "{raft:?}");
+    world.join(&leader, "n1").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_voter_gets_a_snapshot_of_what_is_forgotten() {
     let settings = Settings { snapshot_entries: 10, kept_entries: 1, ..SETTINGS };
     let mut world = World::of(3, 3, settings).await;

@@ -78,6 +78,7 @@ struct Node {
     store: Option<Store>,
     voter: Option<Arc<Voter>>,
     raft_id: RaftId,
+    leaving: bool,
 }
 
 /// All nodes of one test.
@@ -124,7 +125,8 @@ impl World {
         let store = Store::open(&directory, "shop").unwrap();
         let raft_id = store.identity().raft_id;
         let place = Place { name: name.into(), zone: "z".into() };
-        let node = Node { place, directory, store: Some(store), voter: None, raft_id };
+        let node =
+            Node { place, directory, store: Some(store), voter: None, raft_id, leaving: false };
         self.nodes.insert(name.into(), node);
     }
 
@@ -194,6 +196,11 @@ impl World {
         self.network.voters.lock().unwrap().remove(&name);
         let voter = self.nodes.get_mut(&name).unwrap().voter.take().unwrap();
         voter.stop().await;
+    }
+
+    /// The node is to hand over its vote.
+    pub(crate) fn drain(&mut self, name: &str) {
+        self.nodes.get_mut(&MemberName::from(name)).unwrap().leaving = true;
     }
 
     /// Takes the disk of a node that does not run.
@@ -283,7 +290,7 @@ impl World {
                     Some(_) => Pulse::AliveSince(0),
                     None => Pulse::SilentSince(0),
                 },
-                leaving: false,
+                leaving: node.leaving,
                 caught_up: raft.caught_up.contains(&node.raft_id),
             };
             (node.raft_id, candidate)
@@ -305,16 +312,16 @@ impl World {
         }
     }
 
-    /// Until all that run have the same view, and it is that of the leader.
+    /// Until all voters that run have the same view, and it is that of the leader.
     pub(crate) async fn until_equal(&self) {
-        until("all have the view of the leader", || {
+        until("all voters have the view of the leader", || {
             let Some(leader) = self.leader() else { return false };
-            let raft = self.voter(&leader).status().raft;
-            let applied = raft.and_then(|raft| raft.applied);
+            let Some(raft) = self.voter(&leader).status().raft else { return false };
             let view = self.view(&leader);
-            self.running().all(|(name, voter)| {
+            let votes = |name: &MemberName| raft.voters.contains_key(&self.raft_id(&name.0));
+            self.running().filter(|(name, _)| votes(name)).all(|(name, voter)| {
                 let theirs = voter.status().raft.and_then(|raft| raft.applied);
-                theirs == applied && self.view(&name.0) == view
+                theirs == raft.applied && self.view(&name.0) == view
             })
         })
         .await;
