@@ -9,6 +9,7 @@
 //!  bootstrap.rs   how a cluster comes into being once                            pure
 //!  voters.rs      who votes, and the next change of that                         pure
 //!  watchdog.rs    what openraft leaves to its user                               pure
+//!  outsider.rs    a node that does not vote has decisions made
 //!  voter.rs       the handle: propose, views, status ── supervisor.rs keeps it running
 //!       │
 //!    openraft ─── log.rs, machine.rs ─── store/   vote, log, snapshot on the disk
@@ -20,6 +21,7 @@ mod link;
 mod log;
 mod machine;
 mod network;
+mod outsider;
 mod raft_types;
 mod settings;
 mod store;
@@ -34,6 +36,7 @@ mod watchdog;
 mod wire;
 
 pub use link::{Answering, Link, LinkError};
+pub use outsider::Outsider;
 pub use raft_types::{Group, Outcome, Place, RaftId};
 pub use settings::Settings;
 pub use store::{Damage, Identity, OpenError, Store, StoreError};

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::bootstrap::Standing;
 use crate::link::Link;
-use crate::network::Network;
+use crate::network::{Network, Way};
 use crate::raft_types::{Group, Outcome, Place, RaftId, TypeConfig};
 use crate::settings::Settings;
 use crate::store::Store;
@@ -194,14 +194,7 @@ impl Voter {
             self.pause(deadline).await;
             proposed = self.propose_once(&decision, deadline).await;
         }
-        match proposed {
-            Proposed::Applied(Outcome { index, refused: None }) => Ok(index),
-            Proposed::Applied(Outcome { index, refused: Some(why) }) => {
-                Err(ProposeError::Refused { index, why })
-            }
-            Proposed::NotLeader => Err(ProposeError::NoLeader),
-            Proposed::Unknown => Err(ProposeError::Unknown),
-        }
+        result_of(proposed)
     }
 
     async fn propose_once(&self, decision: &Decision, deadline: Instant) -> Proposed {
@@ -213,15 +206,8 @@ impl Voter {
         }
         let place = status.voters.get(&leader).or_else(|| status.learners.get(&leader));
         let Some(place) = place else { return Proposed::NotLeader };
-        let patience = deadline.saturating_duration_since(Instant::now());
-        let wait_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
         let way = self.shared.network.way_to(leader, place.name.clone());
-        let request = Request::Propose { decision: decision.clone(), wait_ms };
-        match way.ask(&request, patience).await {
-            Ok(Answer::Proposed(proposed)) => proposed,
-            Err(error) if !error.may_have_been_heard() => Proposed::NotLeader,
-            Ok(_) | Err(_) => Proposed::Unknown,
-        }
+        ask_to_propose(&way, decision, deadline).await
     }
 
     /// Until Raft has something new to say, or a moment has passed.
@@ -318,6 +304,29 @@ impl Voter {
                 Answer::Proposed(self.shared.propose_here(raft, decision, deadline).await)
             }
         }
+    }
+}
+
+/// Asks that voter to propose, if it leads.
+pub(crate) async fn ask_to_propose(way: &Way, decision: &Decision, deadline: Instant) -> Proposed {
+    let patience = deadline.saturating_duration_since(Instant::now());
+    let wait_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
+    let request = Request::Propose { decision: decision.clone(), wait_ms };
+    match way.ask(&request, patience).await {
+        Ok(Answer::Proposed(proposed)) => proposed,
+        Err(error) if !error.may_have_been_heard() => Proposed::NotLeader,
+        Ok(_) | Err(_) => Proposed::Unknown,
+    }
+}
+
+pub(crate) fn result_of(proposed: Proposed) -> Result<u64, ProposeError> {
+    match proposed {
+        Proposed::Applied(Outcome { index, refused: None }) => Ok(index),
+        Proposed::Applied(Outcome { index, refused: Some(why) }) => {
+            Err(ProposeError::Refused { index, why })
+        }
+        Proposed::NotLeader => Err(ProposeError::NoLeader),
+        Proposed::Unknown => Err(ProposeError::Unknown),
     }
 }
 

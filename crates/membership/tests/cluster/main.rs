@@ -219,6 +219,25 @@ async fn a_leader_without_a_majority_does_not_keep_one_from_forming() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_does_not_vote_joins_whoever_leads() {
+    let mut world = World::of(3, 3, SETTINGS).await;
+    let leader = world.until_leader().await;
+    let voters = world.voter(&leader).status().raft.unwrap().voters;
+    let outsider = world.outsider("x");
+    let join = |start| Decision::Join { name: "x".into(), zone: "z".into(), start };
+    let first = outsider.propose(&voters, &join(1), PATIENCE).await.unwrap();
+    let again = outsider.propose(&voters, &join(1), PATIENCE).await;
+    assert!(matches!(again, Err(ProposeError::Refused { why: Refused::NoNews, .. })));
+    world.stop(&leader).await;
+    assert!(outsider.propose(&voters, &join(2), PATIENCE).await.unwrap() > first);
+    world.until_leader().await;
+    world.until_equal().await;
+    let nobody = BTreeMap::new();
+    let lost = outsider.propose(&nobody, &join(3), Duration::ZERO).await;
+    assert_eq!(lost, Err(ProposeError::NoLeader));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_node_is_a_cluster_and_grows() {
     let mut world = World::of(1, 3, SETTINGS).await;
     assert_eq!(names(&world.view("a")), ["a"]);

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use membership::bootstrap::{Bootstrap, Claimant, Step};
 use membership::voters::{Candidate, Pulse, Situation, VoterPolicy, next_change};
-use membership::{Answering, Link, LinkError, Place, RaftId, Settings, Store, Voter};
+use membership::{Answering, Link, LinkError, Outsider, Place, RaftId, Settings, Store, Voter};
 use protocol::{Copies, Decision, MemberName, View};
 
 /// Longer than anything takes that comes to an end at all, also on a busy machine.
@@ -233,6 +233,12 @@ impl World {
 
     pub(crate) fn raft_id(&self, name: &str) -> RaftId {
         self.nodes[&MemberName::from(name)].raft_id
+    }
+
+    /// A node of that name that does not vote.
+    pub(crate) fn outsider(&self, name: &str) -> Outsider {
+        let link = MemoryLink { network: Arc::clone(&self.network), me: name.into() };
+        Outsider::new(Arc::new(link), self.voter("a").group())
     }
 
     pub(crate) fn view(&self, name: &str) -> Arc<View> {
