@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::rc::Rc;
 
 use super::*;
 
@@ -20,25 +21,31 @@ fn fresh(node: usize, disk: u64, expect: usize) -> Bootstrap {
 /// late, twice, or never.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct World {
-    nodes: Vec<Bootstrap>,
-    said: Vec<Introduction>,
+    // Shared with the states before, but for what changes.
+    nodes: Vec<Rc<Bootstrap>>,
+    said: Rc<Vec<Introduction>>,
     founded: Vec<Group>,
     wipes: u64,
 }
 
 impl World {
     fn new(expect: usize, wipes: u64) -> Self {
-        let nodes: Vec<Bootstrap> = (0..NAMES.len()).map(|node| fresh(node, 0, expect)).collect();
-        let mut world = Self { nodes, said: Vec::new(), founded: Vec::new(), wipes };
+        let nodes = (0..NAMES.len()).map(|node| Rc::new(fresh(node, 0, expect))).collect();
+        let mut world = Self { nodes, said: Rc::default(), founded: Vec::new(), wipes };
         (0..NAMES.len()).for_each(|node| world.say(node));
         world
+    }
+
+    fn node(&mut self, node: usize) -> &mut Bootstrap {
+        Rc::make_mut(&mut self.nodes[node])
     }
 
     fn say(&mut self, node: usize) {
         let introduction = self.nodes[node].introduction();
         if !self.said.contains(&introduction) {
-            self.said.push(introduction);
-            self.said.sort();
+            let said = Rc::make_mut(&mut self.said);
+            said.push(introduction);
+            said.sort();
         }
     }
 
@@ -49,9 +56,9 @@ impl World {
                 if let Standing::Inside(group) = standing {
                     self.founded.push(group);
                 }
-                self.nodes[node].written(standing);
+                self.node(node).written(standing);
             }
-            Step::Join { group, .. } => self.nodes[node].joined(group),
+            Step::Join { group, .. } => self.node(node).joined(group),
             Step::Wait(_) | Step::Done { .. } => return false,
         }
         self.say(node);
@@ -59,12 +66,12 @@ impl World {
     }
 
     fn restart(&mut self, node: usize) {
-        self.nodes[node].heard.clear();
+        self.node(node).heard.clear();
     }
 
     fn wipe(&mut self, node: usize) {
         let expect = self.nodes[node].expect;
-        self.nodes[node] = fresh(node, self.wipes, expect);
+        *self.node(node) = fresh(node, self.wipes, expect);
         self.wipes -= 1;
         self.say(node);
     }
@@ -77,11 +84,15 @@ impl World {
             next.push(world);
         };
         for node in 0..NAMES.len() {
-            after(&|world| _ = world.act(node));
-            after(&|world| world.restart(node));
+            if !matches!(self.nodes[node].step(), Step::Wait(_) | Step::Done { .. }) {
+                after(&|world| _ = world.act(node));
+            }
+            if !self.nodes[node].heard.is_empty() {
+                after(&|world| world.restart(node));
+            }
             let heard = &self.nodes[node].heard;
             for said in self.said.iter().filter(|said| heard.get(&said.from.name) != Some(said)) {
-                after(&|world| world.nodes[node].handle_introduction(said.clone()));
+                after(&|world| world.node(node).handle_introduction(said.clone()));
             }
             if self.wipes > 0 {
                 after(&|world| world.wipe(node));
@@ -92,13 +103,15 @@ impl World {
 
     /// Everybody hears everybody, and does what it is to do, until nothing changes.
     fn calm(&mut self) {
-        for _ in 0..20 {
+        let mut acted = true;
+        while acted {
+            acted = false;
             for node in 0..NAMES.len() {
                 for other in 0..NAMES.len() {
                     let said = self.nodes[other].introduction();
-                    self.nodes[node].handle_introduction(said);
+                    self.node(node).handle_introduction(said);
                 }
-                self.act(node);
+                acted |= self.act(node);
             }
         }
     }
@@ -134,7 +147,7 @@ fn three_nodes_never_found_two_clusters_and_always_found_one() {
             let mut calm = world.clone();
             calm.calm();
             assert_one_cluster(&calm);
-            let inside = |node: &Bootstrap| matches!(node.standing, Standing::Inside(_));
+            let inside = |node: &Rc<Bootstrap>| matches!(node.standing, Standing::Inside(_));
             assert!(calm.nodes.iter().all(inside), "{calm:#?}");
         });
         println!("expect {expect}: {states} states");
