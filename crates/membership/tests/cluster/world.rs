@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use membership::bootstrap::{Bootstrap, Claimant, Step};
 use membership::voters::{Candidate, Pulse, Situation, VoterPolicy, next_change};
-use membership::{Answering, Link, LinkError, Outsider, Place, RaftId, Settings, Store, Voter};
-use protocol::{Copies, Decision, MemberName, View};
+use membership::{
+    Answering, Link, LinkError, Outsider, Place, ProposeError, RaftId, Settings, Store, Voter,
+};
+use protocol::{Copies, Decision, MemberName, Refused, View};
 
 /// Longer than anything takes that comes to an end at all, also on a busy machine.
 const BOUND: Duration = Duration::from_secs(40);
@@ -262,15 +264,25 @@ impl World {
         self.leader().unwrap()
     }
 
-    /// The node starts as a member, by way of another: a decision that each time is a new one.
-    pub(crate) async fn join(
-        &mut self,
-        via: &str,
-        name: &str,
-    ) -> Result<u64, membership::ProposeError> {
+    /// The node starts as a member, by way of another; an index of the log at which it is so. A
+    /// leader that has been deposed and has not heard of it yet does not know what becomes of the
+    /// decision: then it is proposed again, and recognised if it was made.
+    pub(crate) async fn join(&mut self, via: &str, name: &str) -> Result<u64, ProposeError> {
         self.starts += 1;
         let decision = Decision::Join { name: name.into(), zone: "z".into(), start: self.starts };
-        self.voter(via).propose(decision, PATIENCE).await
+        let voter = self.voter(via);
+        let mut result = voter.propose(decision.clone(), PATIENCE).await;
+        for _ in 0..5 {
+            match result {
+                Err(ProposeError::Unknown) => {}
+                Ok(_) | Err(ProposeError::NoLeader | ProposeError::Refused { .. }) => break,
+            }
+            result = match voter.propose(decision.clone(), PATIENCE).await {
+                Err(ProposeError::Refused { index, why: Refused::NoNews }) => Ok(index),
+                other => other,
+            };
+        }
+        result
     }
 
     /// What a leader does about voters, until there is nothing to do: all that run are alive, all
