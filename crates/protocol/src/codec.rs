@@ -1,11 +1,21 @@
 //! Bytes of values: bincode with a byte limit, and nothing left over. The only place that names it.
+//! Public for `membership`, whose log and messages are values as well.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Why bytes were not understood.
+/// Bytes that are not one value, or too many of them. Whoever sent them speaks another version, or
+/// they were damaged on the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Undecodable;
+pub struct Undecodable;
+
+impl std::fmt::Display for Undecodable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the bytes are not the value that they should be")
+    }
+}
+
+impl std::error::Error for Undecodable {}
 
 /// Bytes that one decoding may read, where numbers and lengths count at their full width however
 /// few bytes they took: so small items are counted by more than what they cost the sender. What a
@@ -13,7 +23,7 @@ pub(crate) struct Undecodable;
 const READ_BYTES_MAX: usize = crate::limits::FRAME_BYTES_MAX;
 
 /// Appends the encoding of `value`.
-pub(crate) fn encode(value: &impl Serialize, bytes: &mut Vec<u8>) {
+pub fn encode(value: &impl Serialize, bytes: &mut Vec<u8>) {
     let config = bincode::config::standard();
     // Writing to memory fails only for types that refuse to be written, of which there are none;
     // a test encodes every message.
@@ -23,7 +33,11 @@ pub(crate) fn encode(value: &impl Serialize, bytes: &mut Vec<u8>) {
 }
 
 /// The value that all of `bytes` encodes.
-pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Undecodable> {
+///
+/// # Errors
+/// [`Undecodable`] if they encode no such value, or more than one, or are longer than
+/// [`crate::limits::FRAME_BYTES_MAX`].
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Undecodable> {
     if bytes.len() > crate::limits::FRAME_BYTES_MAX {
         return Err(Undecodable);
     }

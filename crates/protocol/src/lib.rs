@@ -19,7 +19,7 @@
 //! Beside [`Node`] there is [`Liveness`], once a process: heartbeats, suspicion, clock offsets.
 
 mod budget;
-mod codec;
+pub mod codec;
 mod counters;
 mod digest;
 mod event;

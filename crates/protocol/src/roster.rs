@@ -72,7 +72,7 @@ pub enum Decision {
 }
 
 /// Why a decision changed nothing. Refusals are as deterministic as changes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Refused {
     /// There is a cluster already, or none yet.
     OutOfPlace,
@@ -105,8 +105,8 @@ impl std::fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
-/// The state of the log.
-#[derive(Clone, Debug, Hash)]
+/// The state of the log. Its encoding is the snapshot of the log.
+#[derive(Clone, Debug, Hash, Serialize, Deserialize)]
 pub struct Roster {
     view: View,
     /// How many members are to hold each session.
@@ -115,6 +115,7 @@ pub struct Roster {
     synced: BTreeSet<(u64, Inc)>,
     /// How many slots there are: all of them, but in a simulator that uses a part.
     slots: u16,
+    #[serde(skip)]
     rules: Rules,
 }
 

@@ -23,8 +23,9 @@ const EDGES: [(&str, &[&str]); 11] = [
 ];
 
 /// Outside crates that only one of ours may depend on.
-const FENCED: [(&str, &str); 8] = [
+const FENCED: [(&str, &str); 9] = [
     ("openraft", "membership"),
+    ("redb", "membership"),
     ("quinn", "transport"),
     ("quinn-proto", "transport"),
     ("rustls", "transport"),

@@ -16,11 +16,13 @@ struct Fence {
 }
 
 const WIRE: &[&str] = &["crates/protocol/src/codec", "crates/protocol/src/wire"];
+const MEMBERSHIP: &[&str] = &["crates/membership/"];
 const TRANSPORT: &[&str] = &["crates/transport/"];
 
-const FENCES: [Fence; 10] = [
+const FENCES: [Fence; 11] = [
     named("bincode", WIRE),
-    named("openraft", &["crates/membership/"]),
+    named("openraft", MEMBERSHIP),
+    named("redb", MEMBERSHIP),
     named("quinn", TRANSPORT),
     named("quinn_proto", TRANSPORT),
     named("rustls", TRANSPORT),

@@ -1,0 +1,277 @@
+//! How a cluster comes into being once, and never twice: a pure machine.
+//!
+//! ```text
+//!  outside ── lowest-named of `expect` nodes outside ──► claims: backs itself
+//!     │                                                     │ `expect` back it: founds
+//!     └── hears a claim ──► backs the claimant ──┐          ▼
+//!                                                └──────► inside ◄── hears of a group: joins
+//! ```
+//!
+//! Nodes introduce themselves to each other again and again: who they are, and how they stand. A
+//! node backs one claimant, and writes that down before it says so. Two claimants cannot both be
+//! backed by more than half, so two clusters cannot come into being, whatever is lost, late, or
+//! heard twice. Counting answers, as the design had it, is not enough for that: see decision 015.
+//!
+//! A claimant that hears of a claim by a lower name gives up its own for good, and whoever backs it
+//! follows it. Nothing else moves a backing: not a restart, and not that the claimant is silent.
+
+use std::collections::BTreeMap;
+
+use protocol::MemberName;
+use serde::{Deserialize, Serialize};
+
+use crate::raft_types::{Group, RaftId};
+use crate::wire;
+
+/// The generation of a cluster that is founded, not recovered.
+const FIRST_GENERATION: u64 = 1;
+
+/// A node that may found a cluster: its name, and which directory it would do so with.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Claimant {
+    /// Its name.
+    pub name: MemberName,
+    /// Its directory. A node whose disk was wiped is another claimant.
+    pub raft_id: RaftId,
+}
+
+/// How a node stands. Written down before anybody is told of a change.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Standing {
+    /// In no cluster yet.
+    Outside {
+        /// Whom it lets found one; itself, if it claims.
+        backs: Option<Claimant>,
+    },
+    /// In the cluster of that group.
+    Inside(Group),
+}
+
+/// What nodes tell each other at the start.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Introduction {
+    /// Who speaks.
+    pub from: Claimant,
+    /// How it stands, as it has written down.
+    pub standing: Standing,
+}
+
+impl Introduction {
+    /// As bytes, for the link.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        wire::encode(self)
+    }
+
+    /// From bytes; `None` if they are none of this version. Whoever reads them compares the name
+    /// with the one that the link has verified.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        wire::decode(bytes).ok()
+    }
+}
+
+/// Why a node cannot take part in founding a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BootstrapError {
+    /// Two halves could each found a cluster. Set `expect` to more than half of the nodes that
+    /// start together, at best to all of them.
+    #[error("expect = {expect} is not more than half of the {nodes} nodes that start together")]
+    ExpectTooSmall {
+        /// As configured.
+        expect: usize,
+        /// How many nodes the seeds and this one are.
+        nodes: usize,
+    },
+}
+
+/// What a node is to do now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// To write this standing down, and then to call [`Bootstrap::written`].
+    Write(Standing),
+    /// To ask that node to be let in, and once it is, to call [`Bootstrap::joined`].
+    Join {
+        /// Who is inside.
+        via: MemberName,
+        /// Of which group.
+        group: Group,
+    },
+    /// To introduce itself again after a while: it waits for others.
+    Wait(Waiting),
+    /// Nothing more: it is inside. If it is the founder, it initialises the group, also after a
+    /// restart in between.
+    Done {
+        /// Which group it is in.
+        group: Group,
+    },
+}
+
+/// What a node waits for. To be shown to whoever wonders why nothing happens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// For more nodes to be heard of.
+    Nodes {
+        /// How many there are, with this one.
+        heard: usize,
+        /// How many there have to be.
+        expect: usize,
+    },
+    /// For that node to claim, because its name is lower.
+    Lower(MemberName),
+    /// For that claimant to found the cluster. If its disk is lost, nobody knows whether it has:
+    /// then the data directories of all nodes that never were in a cluster are to be moved away.
+    Founder(Claimant),
+    /// For more nodes that back this one.
+    Backing {
+        /// How many there are, with this one.
+        backed: usize,
+        /// How many there have to be.
+        expect: usize,
+    },
+    /// Nodes of two clusters answer under one name. The seeds are wrong.
+    TwoClusters,
+}
+
+/// One node on its way into a cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Bootstrap {
+    me: Claimant,
+    expect: usize,
+    /// As written down.
+    standing: Standing,
+    /// The latest introduction of each other node. Forgotten by a restart.
+    heard: BTreeMap<MemberName, Introduction>,
+}
+
+impl Bootstrap {
+    /// A node that has just started, and stands as it has written down. `nodes` counts the seeds
+    /// and this node; a node without seeds is alone, `nodes` and `expect` are 1.
+    ///
+    /// # Errors
+    /// `expect` would let two clusters come into being.
+    pub fn new(
+        me: Claimant,
+        standing: Standing,
+        nodes: usize,
+        expect: usize,
+    ) -> Result<Self, BootstrapError> {
+        if expect.saturating_mul(2) <= nodes {
+            return Err(BootstrapError::ExpectTooSmall { expect, nodes });
+        }
+        Ok(Self { me, expect, standing, heard: BTreeMap::new() })
+    }
+
+    /// What to tell the others.
+    #[must_use]
+    pub fn introduction(&self) -> Introduction {
+        Introduction { from: self.me.clone(), standing: self.standing.clone() }
+    }
+
+    /// Takes an introduction, a question or an answer alike; [`Self::step`] says what follows.
+    pub fn handle_introduction(&mut self, heard: Introduction) {
+        if heard.from.name == self.me.name {
+            return;
+        }
+        let known = self.heard.get(&heard.from.name);
+        // Who is inside stays inside; what says otherwise was under way for long.
+        let is_late = known.is_some_and(|known| {
+            known.from == heard.from && matches!(known.standing, Standing::Inside(_))
+        });
+        if !is_late {
+            self.heard.insert(heard.from.name.clone(), heard);
+        }
+    }
+
+    /// The standing of [`Step::Write`] is on the disk.
+    pub fn written(&mut self, standing: Standing) {
+        self.standing = standing;
+    }
+
+    /// The cluster has let this node in, and it has written that down.
+    pub fn joined(&mut self, group: Group) {
+        self.standing = Standing::Inside(group);
+    }
+
+    /// What this node is to do, as things stand.
+    #[must_use]
+    pub fn step(&self) -> Step {
+        let backs = match &self.standing {
+            Standing::Inside(group) => return Step::Done { group: *group },
+            Standing::Outside { backs } => backs,
+        };
+        if let Some(step) = self.join() {
+            return step;
+        }
+        match backs {
+            Some(claimant) if *claimant == self.me => self.pursue_claim(),
+            Some(claimant) => self.follow(claimant),
+            None => self.choose(),
+        }
+    }
+
+    fn join(&self) -> Option<Step> {
+        let mut inside = self.heard.values().filter_map(|heard| match &heard.standing {
+            Standing::Inside(group) => Some((heard, *group)),
+            Standing::Outside { .. } => None,
+        });
+        let (first, group) = inside.next()?;
+        if inside.any(|(_, other)| other != group) {
+            return Some(Step::Wait(Waiting::TwoClusters));
+        }
+        Some(Step::Join { via: first.from.name.clone(), group })
+    }
+
+    fn pursue_claim(&self) -> Step {
+        let lower = self.claims().find(|claimant| claimant.name < self.me.name);
+        if let Some(lower) = lower {
+            return Step::Write(Standing::Outside { backs: Some(lower.clone()) });
+        }
+        let backed =
+            1 + self.heard.values().filter(|heard| backing(heard) == Some(&self.me)).count();
+        if backed < self.expect {
+            return Step::Wait(Waiting::Backing { backed, expect: self.expect });
+        }
+        let group = Group { generation: FIRST_GENERATION, founder: self.me.raft_id };
+        Step::Write(Standing::Inside(group))
+    }
+
+    /// Whom I back has to say so itself, if it backs another now.
+    fn follow(&self, claimant: &Claimant) -> Step {
+        let itself = self.heard.get(&claimant.name).filter(|heard| heard.from == *claimant);
+        let next = itself.and_then(backing).filter(|next| next.name < claimant.name);
+        match next {
+            Some(next) => Step::Write(Standing::Outside { backs: Some(next.clone()) }),
+            None => Step::Wait(Waiting::Founder(claimant.clone())),
+        }
+    }
+
+    fn choose(&self) -> Step {
+        if let Some(lowest) = self.claims().min() {
+            return Step::Write(Standing::Outside { backs: Some(lowest.clone()) });
+        }
+        let heard = 1 + self.heard.len();
+        if heard < self.expect {
+            return Step::Wait(Waiting::Nodes { heard, expect: self.expect });
+        }
+        match self.heard.keys().next().filter(|lowest| **lowest < self.me.name) {
+            Some(lowest) => Step::Wait(Waiting::Lower(lowest.clone())),
+            None => Step::Write(Standing::Outside { backs: Some(self.me.clone()) }),
+        }
+    }
+
+    fn claims(&self) -> impl Iterator<Item = &Claimant> {
+        let all = self.heard.values();
+        all.filter(|heard| backing(heard) == Some(&heard.from)).map(|heard| &heard.from)
+    }
+}
+
+fn backing(heard: &Introduction) -> Option<&Claimant> {
+    match &heard.standing {
+        Standing::Outside { backs } => backs.as_ref(),
+        Standing::Inside(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

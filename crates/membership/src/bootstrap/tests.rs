@@ -1,0 +1,238 @@
+//! All that three nodes can do, tried out: every order, every loss, every repetition, restarts.
+
+use std::collections::HashSet;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::rc::Rc;
+
+use super::*;
+
+const NAMES: [&str; 3] = ["a", "b", "c"];
+
+fn claimant(node: usize, disk: u64) -> Claimant {
+    Claimant { name: NAMES[node].into(), raft_id: RaftId(node as u64 * 10 + disk) }
+}
+
+fn fresh(node: usize, disk: u64, expect: usize) -> Bootstrap {
+    let outside = Standing::Outside { backs: None };
+    Bootstrap::new(claimant(node, disk), outside, NAMES.len(), expect).unwrap()
+}
+
+/// Three nodes, and all that any of them has ever said: whatever was said may arrive at any time,
+/// late, twice, or never.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct World {
+    // Shared with the states before, but for what changes.
+    nodes: Vec<Rc<Bootstrap>>,
+    said: Rc<Vec<Introduction>>,
+    founded: Vec<Group>,
+    wipes: u64,
+}
+
+impl World {
+    fn new(expect: usize, wipes: u64) -> Self {
+        let nodes = (0..NAMES.len()).map(|node| Rc::new(fresh(node, 0, expect))).collect();
+        let mut world = Self { nodes, said: Rc::default(), founded: Vec::new(), wipes };
+        (0..NAMES.len()).for_each(|node| world.say(node));
+        world
+    }
+
+    fn node(&mut self, node: usize) -> &mut Bootstrap {
+        Rc::make_mut(&mut self.nodes[node])
+    }
+
+    fn say(&mut self, node: usize) {
+        let introduction = self.nodes[node].introduction();
+        if !self.said.contains(&introduction) {
+            let said = Rc::make_mut(&mut self.said);
+            said.push(introduction);
+            said.sort();
+        }
+    }
+
+    /// The node does what it is to do; false if it waits.
+    fn act(&mut self, node: usize) -> bool {
+        match self.nodes[node].step() {
+            Step::Write(standing) => {
+                if let Standing::Inside(group) = standing {
+                    self.founded.push(group);
+                }
+                self.node(node).written(standing);
+            }
+            Step::Join { group, .. } => self.node(node).joined(group),
+            Step::Wait(_) | Step::Done { .. } => return false,
+        }
+        self.say(node);
+        true
+    }
+
+    fn restart(&mut self, node: usize) {
+        self.node(node).heard.clear();
+    }
+
+    fn wipe(&mut self, node: usize) {
+        let expect = self.nodes[node].expect;
+        *self.node(node) = fresh(node, self.wipes, expect);
+        self.wipes -= 1;
+        self.say(node);
+    }
+
+    fn successors(&self) -> Vec<Self> {
+        let mut next = Vec::new();
+        let mut after = |change: &dyn Fn(&mut Self)| {
+            let mut world = self.clone();
+            change(&mut world);
+            next.push(world);
+        };
+        for node in 0..NAMES.len() {
+            if !matches!(self.nodes[node].step(), Step::Wait(_) | Step::Done { .. }) {
+                after(&|world| _ = world.act(node));
+            }
+            if !self.nodes[node].heard.is_empty() {
+                after(&|world| world.restart(node));
+            }
+            let heard = &self.nodes[node].heard;
+            for said in self.said.iter().filter(|said| heard.get(&said.from.name) != Some(said)) {
+                after(&|world| world.node(node).handle_introduction(said.clone()));
+            }
+            if self.wipes > 0 {
+                after(&|world| world.wipe(node));
+            }
+        }
+        next
+    }
+
+    /// Everybody hears everybody, and does what it is to do, until nothing changes.
+    fn calm(&mut self) {
+        let mut acted = true;
+        while acted {
+            acted = false;
+            for node in 0..NAMES.len() {
+                for other in 0..NAMES.len() {
+                    let said = self.nodes[other].introduction();
+                    self.node(node).handle_introduction(said);
+                }
+                acted |= self.act(node);
+            }
+        }
+    }
+}
+
+/// Visits every state that can be reached; returns how many there are.
+fn explore(start: World, check: impl Fn(&World)) -> usize {
+    let hash = |world: &World| BuildHasherDefault::<DefaultHasher>::default().hash_one(world);
+    let mut seen = HashSet::from([hash(&start)]);
+    let mut open = vec![start];
+    while let Some(world) = open.pop() {
+        check(&world);
+        for next in world.successors() {
+            if seen.insert(hash(&next)) {
+                open.push(next);
+            }
+        }
+    }
+    seen.len()
+}
+
+fn assert_one_cluster(world: &World) {
+    let mut groups = world.founded.clone();
+    groups.dedup();
+    assert!(groups.len() <= 1, "{world:#?}");
+}
+
+#[test]
+fn three_nodes_never_found_two_clusters_and_always_found_one() {
+    for expect in [2, 3] {
+        let states = explore(World::new(expect, 0), |world| {
+            assert_one_cluster(world);
+            let mut calm = world.clone();
+            calm.calm();
+            assert_one_cluster(&calm);
+            let inside = |node: &Rc<Bootstrap>| matches!(node.standing, Standing::Inside(_));
+            assert!(calm.nodes.iter().all(inside), "{calm:#?}");
+        });
+        println!("expect {expect}: {states} states");
+        assert!(states > 1_000, "{states}");
+    }
+}
+
+/// If all are waited for, none can be wiped unnoticed: the others back what was there before, or
+/// are inside.
+#[test]
+fn a_wiped_node_does_not_found_a_second_cluster_beside_a_living_one() {
+    let states = explore(World::new(3, 1), |world| {
+        let inside = world.nodes.iter().filter_map(|node| match &node.standing {
+            Standing::Inside(group) => Some(*group),
+            Standing::Outside { .. } => None,
+        });
+        let inside: HashSet<Group> = inside.collect();
+        assert!(inside.len() <= 1, "{world:#?}");
+    });
+    println!("{states} states");
+}
+
+#[test]
+fn a_node_without_seeds_founds_its_own() {
+    let mut alone =
+        Bootstrap::new(claimant(0, 0), Standing::Outside { backs: None }, 1, 1).unwrap();
+    let mut steps = 0;
+    while let Step::Write(standing) = alone.step() {
+        alone.written(standing);
+        steps += 1;
+    }
+    assert_eq!(steps, 2, "it backs itself, then it founds");
+    let group = Group { generation: 1, founder: RaftId(0) };
+    assert_eq!(alone.step(), Step::Done { group });
+}
+
+#[test]
+fn whoever_hears_of_a_cluster_joins_it() {
+    let group = Group { generation: 4, founder: RaftId(77) };
+    let mut node = fresh(0, 0, 3);
+    node.handle_introduction(Introduction {
+        from: claimant(2, 0),
+        standing: Standing::Inside(group),
+    });
+    assert_eq!(node.step(), Step::Join { via: "c".into(), group });
+    let other = Group { generation: 4, founder: RaftId(78) };
+    node.handle_introduction(Introduction {
+        from: claimant(1, 0),
+        standing: Standing::Inside(other),
+    });
+    assert_eq!(node.step(), Step::Wait(Waiting::TwoClusters));
+    node.joined(group);
+    assert_eq!(node.step(), Step::Done { group });
+}
+
+#[test]
+fn a_node_says_what_it_waits_for() {
+    let mut node = fresh(1, 0, 3);
+    let outside = |node, backs| Introduction {
+        from: claimant(node, 0),
+        standing: Standing::Outside { backs },
+    };
+    assert_eq!(node.step(), Step::Wait(Waiting::Nodes { heard: 1, expect: 3 }));
+    node.handle_introduction(outside(2, None));
+    node.handle_introduction(outside(0, None));
+    assert_eq!(node.step(), Step::Wait(Waiting::Lower("a".into())));
+    node.handle_introduction(outside(0, Some(claimant(0, 0))));
+    let backs = Standing::Outside { backs: Some(claimant(0, 0)) };
+    assert_eq!(node.step(), Step::Write(backs.clone()));
+    node.written(backs);
+    assert_eq!(node.step(), Step::Wait(Waiting::Founder(claimant(0, 0))));
+}
+
+#[test]
+fn an_introduction_is_understood_whole_or_not_at_all() {
+    let backs = Some(claimant(1, 7));
+    let said = Introduction { from: claimant(0, 3), standing: Standing::Outside { backs } };
+    let bytes = said.to_bytes();
+    assert_eq!(Introduction::from_bytes(&bytes), Some(said));
+    assert!((0..bytes.len()).all(|length| Introduction::from_bytes(&bytes[..length]).is_none()));
+}
+
+#[test]
+fn half_of_the_nodes_are_not_enough() {
+    let outside = Standing::Outside { backs: None };
+    let refused = Bootstrap::new(claimant(0, 0), outside, 4, 2);
+    assert_eq!(refused, Err(BootstrapError::ExpectTooSmall { expect: 2, nodes: 4 }));
+}

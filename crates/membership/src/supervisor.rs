@@ -1,0 +1,234 @@
+//! Keeps Raft running: starts it, watches over it, and starts it again when its disk has failed.
+//! openraft ends for good at the first error of its storage; a full disk is to stop voting until
+//! there is space, and not the node.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use openraft::error::{Fatal, InitializeError, RaftError};
+use openraft::{Config, ConfigError, ServerState, SnapshotPolicy};
+use parking_lot::{Mutex, RwLock};
+use protocol::View;
+use smol_str::{SmolStr, ToSmolStr};
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use crate::log::Log;
+use crate::machine::Machine;
+use crate::network::Network;
+use crate::raft_types::{Group, Place, RaftId, TypeConfig};
+use crate::settings::Settings;
+use crate::store::{OpenError, Store, StoreError};
+use crate::watchdog::{Orders, Sight, Watchdog};
+
+pub(crate) type Raft = openraft::Raft<TypeConfig>;
+
+/// Why openraft does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    /// The disk fails. Make space; the voter tries again by itself if it has run before.
+    #[error("Raft cannot read or write its directory: {0}")]
+    Store(#[from] StoreError),
+    /// openraft found fault with its directory or ended at once.
+    #[error("Raft did not start: {0}")]
+    Raft(Box<Fatal<RaftId>>),
+    /// Timings that do not fit each other: an election has to take longer than a heartbeat, and its
+    /// longest time longer than its shortest. Correct them.
+    #[error("the timings of Raft do not fit each other: {0}")]
+    Settings(#[from] ConfigError),
+}
+
+impl From<Fatal<RaftId>> for LaunchError {
+    fn from(fatal: Fatal<RaftId>) -> Self {
+        Self::Raft(Box::new(fatal))
+    }
+}
+
+/// What a handle and its supervisor have in common.
+pub(crate) struct Shared {
+    pub(crate) store: Store,
+    pub(crate) me: Place,
+    pub(crate) raft_id: RaftId,
+    pub(crate) group: Group,
+    pub(crate) network: Network,
+    pub(crate) views: Arc<watch::Sender<Arc<View>>>,
+    pub(crate) settings: Settings,
+    /// None while the disk does not work. Set by `launch`, taken by `run`.
+    raft: RwLock<Option<Raft>>,
+    /// True while it leads and hears from no majority.
+    mute: AtomicBool,
+    trouble: Mutex<Option<SmolStr>>,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        store: Store,
+        me: Place,
+        raft_id: RaftId,
+        group: Group,
+        network: Network,
+        views: Arc<watch::Sender<Arc<View>>>,
+        settings: Settings,
+    ) -> Self {
+        let (raft, mute, trouble) = (RwLock::new(None), AtomicBool::new(false), Mutex::new(None));
+        Self { store, me, raft_id, group, network, views, settings, raft, mute, trouble }
+    }
+
+    pub(crate) fn raft(&self) -> Option<Raft> {
+        self.raft.read().clone()
+    }
+
+    pub(crate) fn is_mute(&self) -> bool {
+        self.mute.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn trouble(&self) -> Option<SmolStr> {
+        self.trouble.lock().clone()
+    }
+
+    fn note_trouble(&self, trouble: &dyn std::fmt::Display) {
+        tracing::error!(voter = %self.raft_id, "Raft does not run: {trouble}");
+        *self.trouble.lock() = Some(trouble.to_smolstr());
+    }
+
+    /// Starts openraft on the store as it is.
+    pub(crate) async fn launch(&self) -> Result<(), LaunchError> {
+        let config = Arc::new(config(&self.settings).validate()?);
+        let store = self.store.for_one_run();
+        let views = Arc::clone(&self.views);
+        let machine = Machine::load(store.clone(), self.settings.slots, views)?;
+        let log = Log::new(store);
+        let raft = Raft::new(self.raft_id, config, self.network.clone(), log, machine).await?;
+        // Also after a restart in between: that it is the founder was written down before.
+        if self.group.founder == self.raft_id && !raft.is_initialized().await? {
+            let alone = BTreeMap::from([(self.raft_id, self.me.clone())]);
+            match raft.initialize(alone).await {
+                Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => {}
+                Err(RaftError::APIError(InitializeError::NotInMembers(_))) => {
+                    return Err(Fatal::Stopped.into());
+                }
+                Err(RaftError::Fatal(fatal)) => return Err(fatal.into()),
+            }
+        }
+        self.mute.store(false, Ordering::Relaxed);
+        *self.raft.write() = Some(raft);
+        Ok(())
+    }
+
+    /// Reads the disk anew, and starts openraft on what is there. False if that is hopeless.
+    async fn relaunch(self: &Arc<Self>) -> bool {
+        let shared = Arc::clone(self);
+        let opened = tokio::task::spawn_blocking(move || shared.store.reopen()).await;
+        match opened {
+            Ok(Ok(())) => {}
+            Ok(Err(error @ OpenError::Io { .. })) => {
+                self.note_trouble(&error);
+                return true;
+            }
+            // Whatever else is wrong with the directory does not get better by waiting: this node
+            // must not be this voter any more.
+            Ok(Err(error)) => {
+                self.note_trouble(&error);
+                return false;
+            }
+            Err(_) => return false,
+        }
+        match self.launch().await {
+            Ok(()) => *self.trouble.lock() = None,
+            Err(error) => self.note_trouble(&error),
+        }
+        true
+    }
+
+    fn obey(&self, raft: &Raft, orders: Orders) {
+        if self.mute.swap(orders.mute, Ordering::Relaxed) != orders.mute {
+            tracing::warn!(voter = %self.raft_id, silent = orders.mute, "leader and its majority");
+            raft.runtime_config().heartbeat(!orders.mute);
+        }
+    }
+}
+
+/// Runs until it is told to stop, or until the directory is of no use any more.
+pub(crate) async fn run(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
+    let settings = shared.settings;
+    let mut ticks = tokio::time::interval(Duration::from_millis(settings.heartbeat_ms.max(1)));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut watchdog = Watchdog::new(&settings);
+    let begin = Instant::now();
+    loop {
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => break,
+            _ = ticks.tick() => {}
+        }
+        let Some(raft) = shared.raft() else {
+            if !shared.relaunch().await {
+                break;
+            }
+            if shared.raft().is_none() {
+                let pause = Duration::from_millis(settings.reopen_ms);
+                let _ = tokio::time::timeout(pause, stop.wait_for(|stop| *stop)).await;
+            }
+            continue;
+        };
+        if let Some(fatal) = has_ended(&raft) {
+            shared.note_trouble(&fatal);
+            shut_down(&shared, &raft).await;
+            watchdog = Watchdog::new(&settings);
+            continue;
+        }
+        let now_ms = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let orders = watchdog.look(sight(&raft), now_ms, |bound| fastrand::u64(..bound.max(1)));
+        shared.obey(&raft, orders);
+        if orders.elect {
+            tracing::info!(voter = %shared.raft_id, "no leader for long: standing for election");
+            // That it has ended is seen at the next tick.
+            let _ = raft.trigger().elect().await;
+        }
+    }
+    if let Some(raft) = shared.raft() {
+        shut_down(&shared, &raft).await;
+    }
+}
+
+async fn shut_down(shared: &Shared, raft: &Raft) {
+    *shared.raft.write() = None;
+    if let Err(error) = raft.shutdown().await {
+        tracing::error!(voter = %shared.raft_id, %error, "Raft did not end in order");
+    }
+}
+
+fn has_ended(raft: &Raft) -> Option<Fatal<RaftId>> {
+    let metrics = raft.metrics();
+    let state = metrics.borrow().running_state.clone();
+    // Whoever tells the metrics is gone only if its task has ended.
+    state.err().or_else(|| metrics.has_changed().is_err().then_some(Fatal::Panicked))
+}
+
+fn sight(raft: &Raft) -> Sight {
+    let metrics = raft.metrics();
+    let metrics = metrics.borrow();
+    let voters: Vec<RaftId> = metrics.membership_config.membership().voter_ids().collect();
+    Sight {
+        is_leader: metrics.state == ServerState::Leader,
+        has_leader: metrics.current_leader.is_some(),
+        is_voter: voters.contains(&metrics.id),
+        voters: voters.len(),
+        quorum_ack_ms: metrics.millis_since_quorum_ack,
+    }
+}
+
+fn config(settings: &Settings) -> Config {
+    Config {
+        cluster_name: "membership".to_owned(),
+        heartbeat_interval: settings.heartbeat_ms,
+        election_timeout_min: settings.election_ms_min,
+        election_timeout_max: settings.election_ms_max,
+        install_snapshot_timeout: settings.snapshot_ms,
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(settings.snapshot_entries),
+        max_in_snapshot_log_to_keep: settings.kept_entries,
+        replication_lag_threshold: settings.snapshot_entries.saturating_mul(2),
+        ..Config::default()
+    }
+}

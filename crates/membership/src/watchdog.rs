@@ -1,0 +1,128 @@
+//! Two things that openraft 0.9 does not do by itself. Pure; the supervisor looks and obeys.
+//!
+//! A voter draws its election timeout once, so two may collide again and again: who sees no leader
+//! for long stands for election at a moment of its own. And a leader that has lost its majority
+//! would go on to renew the lease of the followers it still reaches, which then vote for nobody: it
+//! has to fall silent, and takes no decisions meanwhile.
+
+use crate::settings::Settings;
+
+/// What a voter knows of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sight {
+    pub(crate) is_leader: bool,
+    /// Somebody leads, as far as it knows.
+    pub(crate) has_leader: bool,
+    /// It is a voter, of so many.
+    pub(crate) is_voter: bool,
+    pub(crate) voters: usize,
+    /// For a leader: since when a majority has not answered, if one ever has.
+    pub(crate) quorum_ack_ms: Option<u64>,
+}
+
+/// What it is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Orders {
+    /// To stand for election now.
+    pub(crate) elect: bool,
+    /// To be silent as a leader.
+    pub(crate) mute: bool,
+}
+
+/// What it remembers from one look to the next.
+#[derive(Debug)]
+pub(crate) struct Watchdog {
+    patience_ms: u64,
+    /// Since when there is no leader, and how much longer than its patience this voter waits.
+    leaderless: Option<(u64, u64)>,
+    /// Since when this voter leads.
+    leading: Option<u64>,
+}
+
+impl Watchdog {
+    pub(crate) const fn new(settings: &Settings) -> Self {
+        Self { patience_ms: settings.election_ms_max, leaderless: None, leading: None }
+    }
+
+    /// `chance` draws a number below its argument.
+    pub(crate) fn look(
+        &mut self,
+        sight: Sight,
+        now_ms: u64,
+        chance: impl FnOnce(u64) -> u64,
+    ) -> Orders {
+        self.leading = sight.is_leader.then(|| self.leading.unwrap_or(now_ms));
+        let silent_ms = self.leading.map_or(0, |since| {
+            sight.quorum_ack_ms.unwrap_or(u64::MAX).min(now_ms.saturating_sub(since))
+        });
+        let mute = sight.voters > 1 && silent_ms > 2 * self.patience_ms;
+        Orders { elect: self.is_time_to_elect(sight, now_ms, chance), mute }
+    }
+
+    fn is_time_to_elect(
+        &mut self,
+        sight: Sight,
+        now_ms: u64,
+        chance: impl FnOnce(u64) -> u64,
+    ) -> bool {
+        if sight.has_leader || !sight.is_voter {
+            self.leaderless = None;
+            return false;
+        }
+        let (since, delay) =
+            *self.leaderless.get_or_insert_with(|| (now_ms, chance(self.patience_ms)));
+        let is_time = now_ms.saturating_sub(since) > 3 * self.patience_ms + delay;
+        if is_time {
+            self.leaderless = None;
+        }
+        is_time
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FOLLOWER: Sight = Sight {
+        is_leader: false,
+        has_leader: true,
+        is_voter: true,
+        voters: 3,
+        quorum_ack_ms: None,
+    };
+
+    fn watchdog() -> Watchdog {
+        Watchdog::new(&Settings { election_ms_max: 100, ..Settings::default() })
+    }
+
+    #[test]
+    fn without_a_leader_for_long_a_voter_stands_for_election() {
+        let mut dog = watchdog();
+        let lost = Sight { has_leader: false, ..FOLLOWER };
+        let mut elect = |sight, now| dog.look(sight, now, |_| 50).elect;
+        assert!(!elect(lost, 1_000));
+        assert!(!elect(lost, 1_350));
+        assert!(!elect(FOLLOWER, 1_351), "there is one");
+        assert!(!elect(lost, 1_352) && !elect(lost, 1_702));
+        assert!(elect(lost, 1_703));
+        assert!(!elect(lost, 1_704), "and then it waits anew");
+        let learner = Sight { is_voter: false, ..lost };
+        assert!(!elect(learner, 9_000));
+    }
+
+    #[test]
+    fn a_leader_without_a_majority_is_silent_until_it_has_one() {
+        let mut dog = watchdog();
+        let leader = |quorum_ack_ms| Sight { is_leader: true, quorum_ack_ms, ..FOLLOWER };
+        let mut mute = |sight, now| dog.look(sight, now, |_| 0).mute;
+        assert!(!mute(leader(None), 1_000), "it has just begun");
+        assert!(!mute(leader(None), 1_200));
+        assert!(mute(leader(None), 1_201), "and nobody ever answers");
+        assert!(!mute(leader(Some(200)), 2_000));
+        assert!(mute(leader(Some(201)), 2_000));
+        assert!(!mute(FOLLOWER, 2_100));
+        assert!(!mute(leader(Some(5_000)), 2_101), "of an earlier time as leader");
+        let alone = Sight { voters: 1, ..leader(None) };
+        assert!(!mute(alone, 9_000), "it is the majority");
+    }
+}

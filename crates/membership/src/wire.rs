@@ -1,0 +1,200 @@
+//! What voters say to each other, as bytes: a version, and an envelope that names the Raft group and
+//! both voters. Whatever does not fit is refused here, before openraft sees it.
+
+use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest, VoteResponse};
+use protocol::{Decision, Roster, codec, limits};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::raft_types::{Group, Outcome, RaftId, SnapshotMeta, TypeConfig, Vote};
+
+/// Version of everything below. A voter of another version is refused; that is why a rolling
+/// upgrade across it goes through the members that do not vote.
+pub(crate) const WIRE_VERSION: u8 = 1;
+
+/// Bytes of one request or answer: what the codec decodes.
+pub(crate) const MESSAGE_BYTES_MAX: usize = limits::FRAME_BYTES_MAX;
+
+/// From whom to whom, and in which group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Header {
+    pub(crate) group: Group,
+    pub(crate) from: RaftId,
+    pub(crate) to: RaftId,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(crate) enum Request {
+    Append(AppendEntriesRequest<TypeConfig>),
+    Vote(VoteRequest<RaftId>),
+    Snapshot {
+        vote: Vote,
+        meta: SnapshotMeta,
+        roster: Box<Roster>,
+    },
+    /// A decision for whoever leads; the asker waits that many milliseconds.
+    Propose {
+        decision: Decision,
+        wait_ms: u64,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+pub(crate) enum Answer {
+    Append(AppendEntriesResponse<RaftId>),
+    Vote(VoteResponse<RaftId>),
+    Snapshot { vote: Vote },
+    Proposed(Proposed),
+    Refused(Refusal),
+}
+
+/// What became of a decision that was sent to a leader.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Proposed {
+    /// It is in the log.
+    Applied(Outcome),
+    /// It is not and will not be: it was not the leader that was asked.
+    NotLeader,
+    /// It may be, now or later.
+    Unknown,
+}
+
+/// Why a request was not given to Raft.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error("it speaks another version than {WIRE_VERSION}")]
+    Version,
+    #[error("it did not understand the request")]
+    Undecodable,
+    #[error("it belongs to another Raft group")]
+    Group,
+    #[error("it is not the voter that was addressed: its disk was wiped")]
+    Addressee,
+    #[error("the sender is not the node that its voter belongs to")]
+    Sender,
+    #[error("its Raft is not running; its disk may be full")]
+    Stopped,
+}
+
+/// One message: a request with its header, an answer, or an introduction.
+pub(crate) fn encode(message: &impl Serialize) -> Vec<u8> {
+    let mut bytes = vec![WIRE_VERSION];
+    codec::encode(message, &mut bytes);
+    bytes
+}
+
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
+    let (version, body) = bytes.split_first().ok_or(Refusal::Undecodable)?;
+    if *version != WIRE_VERSION {
+        return Err(Refusal::Version);
+    }
+    codec::decode(body).map_err(|_| Refusal::Undecodable)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::num::NonZeroU16;
+
+    use openraft::{CommittedLeaderId, EntryPayload, Membership, StoredMembership};
+    use proptest::prelude::*;
+    use protocol::{Copies, Rules};
+
+    use super::*;
+    use crate::raft_types::{Entry, LogId, Place};
+
+    fn header() -> Header {
+        let group = Group { generation: 1, founder: RaftId(u64::MAX) };
+        Header { group, from: RaftId(1), to: RaftId(2) }
+    }
+
+    fn requests() -> Vec<Request> {
+        let log_id = LogId { leader_id: CommittedLeaderId::new(3, RaftId(1)), index: 9 };
+        let place = Place { name: "n1".into(), zone: "z".into() };
+        let nodes = BTreeMap::from([(RaftId(1), place)]);
+        let membership = Membership::new(vec![[RaftId(1)].into()], nodes);
+        let decision = Decision::Resize { copies: Copies::Count(NonZeroU16::MIN) };
+        let payloads = [
+            EntryPayload::Blank,
+            EntryPayload::Normal(decision.clone()),
+            EntryPayload::Membership(membership.clone()),
+        ];
+        let entries = payloads.into_iter().map(|payload| Entry { log_id, payload }).collect();
+        let vote = Vote::new_committed(3, RaftId(1));
+        let meta = SnapshotMeta {
+            last_log_id: Some(log_id),
+            last_membership: StoredMembership::new(Some(log_id), membership),
+            snapshot_id: "9".into(),
+        };
+        vec![
+            Request::Append(AppendEntriesRequest {
+                vote,
+                prev_log_id: Some(log_id),
+                entries,
+                leader_commit: None,
+            }),
+            Request::Vote(VoteRequest::new(vote, Some(log_id))),
+            Request::Snapshot { vote, meta, roster: Box::new(Roster::new(16, Rules::default())) },
+            Request::Propose { decision, wait_ms: 5_000 },
+        ]
+    }
+
+    #[test]
+    fn what_is_said_is_understood_and_cut_short_it_is_not() {
+        for request in requests() {
+            let bytes = encode(&(header(), &request));
+            let (head, again): (Header, Request) = decode(&bytes).unwrap();
+            assert_eq!((head, encode(&(header(), &again))), (header(), bytes.clone()));
+            for length in 0..bytes.len() {
+                assert!(decode::<(Header, Request)>(&bytes[..length]).is_err());
+            }
+            let longer = [&bytes[..], &[0]].concat();
+            assert_eq!(decode::<(Header, Request)>(&longer).err(), Some(Refusal::Undecodable));
+            let other = [&[WIRE_VERSION + 1], &bytes[1..]].concat();
+            assert_eq!(decode::<(Header, Request)>(&other).err(), Some(Refusal::Version));
+        }
+    }
+
+    /// A large cluster in the middle of a transition, all of its slots once lost.
+    #[test]
+    fn the_snapshot_of_a_large_cluster_fits_a_message() {
+        let mut roster = Roster::new(4_096, Rules::default());
+        let copies = Copies::Count(NonZeroU16::MIN);
+        let mut decisions = vec![Decision::Begin { generation: 1, copies }];
+        let join = |name: String| {
+            let (name, zone) = (name.as_str().into(), "a-zone-of-some-length".into());
+            Decision::Join { name, zone, start: u64::MAX }
+        };
+        decisions.push(join("first".to_owned()));
+        decisions.push(join("second".to_owned()));
+        decisions.push(Decision::Remove { inc: session::Inc(2), accept_loss: true });
+        decisions.extend((0..1_000).map(|n| join(format!("node-{n}-of-a-large-cluster"))));
+        for (decision, index) in decisions.iter().zip(1..) {
+            roster.apply(index, decision).unwrap();
+        }
+        assert_eq!(roster.view().losses.len(), 4_096);
+        let meta = SnapshotMeta::default();
+        let request = Request::Snapshot { vote: Vote::default(), meta, roster: Box::new(roster) };
+        let bytes = encode(&(header(), &request));
+        assert!(bytes.len() < MESSAGE_BYTES_MAX / 8, "{}", bytes.len());
+        assert!(decode::<(Header, Request)>(&bytes).is_ok());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn changed_bytes_are_decoded_or_refused(
+            which in 0_usize..4,
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+        ) {
+            let mut bytes = encode(&(header(), &requests()[which]));
+            for (at, byte) in changes {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            let _ = decode::<(Header, Request)>(&bytes);
+            let _ = decode::<Answer>(&bytes);
+        }
+    }
+}
