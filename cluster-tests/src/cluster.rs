@@ -206,7 +206,7 @@ impl Cluster {
     /// # Errors
     /// It does not run.
     pub fn pause(&self, node: usize) -> Result<()> {
-        self.process(node)?.signal(Signal::STOP)
+        self.process(node)?.pause()
     }
 
     /// The node goes on.

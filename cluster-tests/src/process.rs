@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader, Read};
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context as _, Result, anyhow};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::wait::{PATIENCE, wait_for};
+use crate::wait::{PATIENCE, wait_for, wait_until};
 
 /// Lines of the standard error that are kept: the last ones.
 const ERROR_LINES_MAX: usize = 200;
@@ -81,6 +82,20 @@ impl Process {
         kill_process(Pid::from_child(&self.child), signal).context("the process has ended")
     }
 
+    /// Makes it stand still, and waits until all of its threads do: the signal alone may leave one
+    /// of them running for a moment, long enough to answer a peer.
+    ///
+    /// # Errors
+    /// There is no such process any more.
+    pub fn pause(&self) -> Result<()> {
+        self.signal(Signal::STOP)?;
+        let threads = PathBuf::from(format!("/proc/{}/task", self.id()));
+        wait_until("the process stands still", || {
+            let threads = std::fs::read_dir(&threads).into_iter().flatten().flatten();
+            threads.map(|thread| thread.path().join("stat")).all(|stat| stands_still(&stat))
+        })
+    }
+
     /// Kills it, as if its machine had failed, and waits until it is gone.
     ///
     /// # Errors
@@ -134,4 +149,11 @@ fn each_line(stream: impl Read + Send + 'static, mut take: impl FnMut(String) + 
             take(line);
         }
     });
+}
+
+/// True if the thread of that `stat` is stopped, or gone. Its state follows its name, which stands in
+/// parentheses and may contain some itself (proc(5)).
+fn stands_still(stat: &Path) -> bool {
+    let Ok(text) = std::fs::read_to_string(stat) else { return true };
+    text.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T'))
 }

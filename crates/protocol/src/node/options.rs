@@ -14,7 +14,7 @@ pub struct Options {
     pub name: MemberName,
     /// Number of this shard, below `shards`.
     pub shard: u16,
-    /// Number of shards, a divisor of [`Slot::COUNT`] and a constant of the cluster.
+    /// Number of shards, a divisor of [`Slot::COUNT`](session::Slot::COUNT) and a constant of the cluster.
     pub shards: u16,
     /// Seed of digests, the same on every node of a cluster.
     pub digest_seed: u64,
