@@ -1,10 +1,10 @@
 //! What arrives after several changes of view: what it says of a slot may be of an ownership that
 //! is over.
 
-use protocol::{Envelope, Message};
+use protocol::{Ack, Commit, Envelope, Message, Outcome, Report};
 use session::Inc;
 
-use crate::support::{Net, is_repair};
+use crate::support::{Net, is_deltas, is_repair, set};
 
 fn hand(net: &mut Net, hosts: &[usize]) {
     hosts.iter().for_each(|host| net.hand(*host));
@@ -18,6 +18,10 @@ fn finish(net: &mut Net) {
     });
     (0..hosts).for_each(|host| net.report(host));
     assert_eq!(net.view().layouts.len(), 1);
+}
+
+fn sent(net: &Net, from: Inc, is_one: impl Fn(&Message) -> bool) -> Option<Envelope> {
+    net.log.iter().find(|e| e.from == from && is_one(&e.message)).cloned()
 }
 
 /// Tests rules V7 and V9: "the same as you" speaks of what the asker had when it asked, and it may
@@ -60,4 +64,85 @@ fn a_comparison_that_began_before_a_slot_was_given_up_and_gained_does_not_count(
     net.release_views();
     net.settle();
     assert!(net.holds(2, key), "and now it has all of it");
+}
+
+/// Tests rules V3 and V9: an owner that acknowledged, gave the slot up and is an owner again, has
+/// nothing; also for whoever skipped the view between.
+#[test]
+fn an_ack_does_not_outlast_the_ownership_that_it_was_given_in() {
+    let mut net = Net::agreed(3, 3, 0);
+    let key = net.key_owned_by(&[0, 1, 2]);
+    net.create(0, key);
+    net.settle();
+    net.hold_views();
+    let (a, b, c) = (net.inc(0), net.inc(1), net.inc(2));
+    net.lose(move |e| e.from == a && e.to == c && is_deltas(e));
+    let edits = net.edits(0, key, vec![set("register", "x")]);
+    let ticket = net.ask(0, Commit { level: Ack::All, ..edits });
+    net.run_ms(50);
+    net.resize(1);
+    hand(&mut net, &[0, 1, 2]);
+    finish(&mut net);
+    hand(&mut net, &[1, 2]);
+    net.run_ms(100);
+    assert!(!net.holds(1, key), "b has acknowledged it, and gave it up");
+    assert!(!net.hosts[0].committed.contains_key(&ticket));
+    net.resize(2);
+    net.lose(move |e| e.to == b && (is_deltas(e) || is_repair(e)));
+    hand(&mut net, &[0, 1, 2]);
+    net.run_ms(100);
+    assert!(!net.holds(1, key) && net.node(1).owns(key));
+    assert!(!net.hosts[0].committed.contains_key(&ticket), "nobody else has it");
+    net.lose_nothing();
+    net.run_until("it is answered", |net| net.hosts[0].committed.contains_key(&ticket));
+    let Outcome::Done(acked) = net.outcome(0, ticket) else { panic!("it is applied") };
+    assert_eq!(acked.report, Report { asked: 1, got: 1 });
+    assert_eq!(net.register(1, key, "register"), "x");
+    net.release_views();
+    net.settle();
+}
+
+/// Tests rules V3 and V9: the same of an acknowledgement that was under way all the time.
+#[test]
+fn a_late_ack_of_an_ownership_that_is_over_does_not_count() {
+    let mut net = Net::agreed(3, 3, 0);
+    let key = net.key_owned_by(&[0, 1, 2]);
+    net.create(0, key);
+    net.settle();
+    net.hold_views();
+    net.log.clear();
+    let (a, c) = (net.inc(0), net.inc(2));
+    net.lose(move |e| {
+        (e.from == a && is_deltas(e) && e.to != c)
+            || (e.from == c && matches!(e.message, Message::Ack { .. }))
+    });
+    let edits = net.edits(0, key, vec![set("register", "x")]);
+    let ticket = net.ask(0, Commit { level: Ack::All, ..edits });
+    net.run_ms(50);
+    let late = sent(&net, c, |message| matches!(message, Message::Ack { .. })).expect("c has it");
+    net.resize(2);
+    hand(&mut net, &[0, 1, 2]);
+    finish(&mut net);
+    hand(&mut net, &[0, 1, 2]);
+    net.run_ms(100);
+    assert!(!net.holds(2, key), "c gave it up");
+    net.resize(3);
+    net.lose(move |e| e.to == c && (is_deltas(e) || is_repair(e)));
+    hand(&mut net, &[0, 1, 2]);
+    net.handle(0, c, late);
+    net.run_until("b has it", |net| {
+        net.log
+            .iter()
+            .any(|e| e.from != c && !is_deltas(e) && matches!(e.message, Message::Ack { .. }))
+    });
+    net.run_ms(100);
+    assert!(!net.holds(2, key) && net.node(2).owns(key));
+    if let Some(Outcome::Done(acked)) = net.hosts[0].committed.get(&ticket) {
+        assert!(acked.report.got < 2, "c has nothing of it: {:?}", acked.report);
+    }
+    net.lose_nothing();
+    net.outcome(0, ticket);
+    net.run_until("c has it", |net| net.register(2, key, "register") == "x");
+    net.release_views();
+    net.settle();
 }
