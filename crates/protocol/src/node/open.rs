@@ -328,6 +328,8 @@ impl Node {
         if self.view.layouts.first().is_some_and(|oldest| epoch < oldest.epoch) {
             return;
         }
+        // Nor does one that was an owner then by such a layout, and is one anew: it cannot confirm.
+        let synced = asked_for.is_none_or(|key| !self.is_outdated(from, epoch, key)) && synced;
         if self.loads.answer(request, from, synced) {
             self.advance_load(request, now);
         }

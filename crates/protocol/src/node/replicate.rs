@@ -101,8 +101,8 @@ impl Node {
 
     /// True if what the process said as of `epoch` may be of an ownership that is over: it may have
     /// given the slot up since, and be an owner again that has nothing. It is asked once more.
-    // Rules V3, V9.
-    fn is_outdated(&self, from: Inc, epoch: u64, key: SessionKey) -> bool {
+    // Rules V3, V9, N1.
+    pub(super) fn is_outdated(&self, from: Inc, epoch: u64, key: SessionKey) -> bool {
         self.placement.owned_since(key.slot(), from).is_some_and(|since| epoch < since)
     }
 

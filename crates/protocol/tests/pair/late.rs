@@ -1,7 +1,7 @@
 //! What arrives after several changes of view: what it says of a slot may be of an ownership that
 //! is over.
 
-use protocol::{Ack, Commit, Envelope, Message, Outcome, Report};
+use protocol::{Ack, Commit, Envelope, Message, Opened, Outcome, Report};
 use session::Inc;
 
 use crate::support::{Net, is_deltas, is_repair, set};
@@ -143,6 +143,34 @@ fn a_late_ack_of_an_ownership_that_is_over_does_not_count() {
     net.lose_nothing();
     net.outcome(0, ticket);
     net.run_until("c has it", |net| net.register(2, key, "register") == "x");
+    net.release_views();
+    net.settle();
+}
+
+/// Tests rules N1 and V2: whoever goes by a layout that is over may be an owner again, and does not
+/// know what came between.
+#[test]
+fn the_denial_of_an_owner_that_is_one_anew_does_not_count_as_of_before() {
+    let mut net = Net::agreed(3, 2, 0);
+    let key = net.key_owned_by(&[0, 2]);
+    net.hold_views();
+    net.resize(1);
+    hand(&mut net, &[0, 1, 2]);
+    finish(&mut net);
+    net.resize(2);
+    hand(&mut net, &[0, 1]);
+    let (a, c) = (net.inc(0), net.inc(2));
+    net.lose(move |e| {
+        e.to == c && (is_deltas(e) || is_repair(e))
+            || e.from == a && matches!(e.message, Message::Fetched { .. })
+    });
+    net.create(0, key);
+    assert!(net.node(2).speaks_for(key) && !net.holds(2, key), "c knows of nothing");
+    let ticket = net.ask_open(1, key, None);
+    net.run_ms(200);
+    assert!(!net.hosts[1].opened.contains_key(&ticket), "a has it");
+    net.lose_nothing();
+    assert!(matches!(net.opened(1, ticket), Opened::Session { .. }));
     net.release_views();
     net.settle();
 }
