@@ -2,9 +2,13 @@
 //! is over.
 
 use protocol::{Ack, Commit, Envelope, Message, Opened, Outcome, Report};
-use session::Inc;
+use session::{Inc, Token};
 
 use crate::support::{Net, is_deltas, is_repair, set};
+
+fn is_fetched(envelope: &Envelope) -> bool {
+    matches!(envelope.message, Message::Fetched { .. })
+}
 
 fn hand(net: &mut Net, hosts: &[usize]) {
     hosts.iter().for_each(|host| net.hand(*host));
@@ -160,10 +164,7 @@ fn the_denial_of_an_owner_that_is_one_anew_does_not_count_as_of_before() {
     net.resize(2);
     hand(&mut net, &[0, 1]);
     let (a, c) = (net.inc(0), net.inc(2));
-    net.lose(move |e| {
-        e.to == c && (is_deltas(e) || is_repair(e))
-            || e.from == a && matches!(e.message, Message::Fetched { .. })
-    });
+    net.lose(move |e| e.to == c && (is_deltas(e) || is_repair(e)) || e.from == a && is_fetched(e));
     net.create(0, key);
     assert!(net.node(2).speaks_for(key) && !net.holds(2, key), "c knows of nothing");
     let ticket = net.ask_open(1, key, None);
@@ -171,6 +172,37 @@ fn the_denial_of_an_owner_that_is_one_anew_does_not_count_as_of_before() {
     assert!(!net.hosts[1].opened.contains_key(&ticket), "a has it");
     net.lose_nothing();
     assert!(matches!(net.opened(1, ticket), Opened::Session { .. }));
+    net.release_views();
+    net.settle();
+}
+
+/// Tests rules N1 and K3: a token may name a writer that is no owner by the view of whoever is
+/// asked; then that one has to be heard as well, or somebody's view is behind.
+#[test]
+fn a_session_is_not_denied_without_the_writer_that_the_token_names() {
+    let mut net = Net::agreed(3, 2, 0);
+    let key = net.key_owned_by(&[0, 2]);
+    net.resize(1);
+    net.settle();
+    net.hold_views();
+    net.drain_member(0);
+    hand(&mut net, &[0, 2]);
+    net.run_until("c has caught up", |net| net.node(2).speaks_for(key));
+    let (a, c) = (net.inc(0), net.inc(2));
+    net.lose(move |e| e.to == a && is_deltas(e) || e.from == c && is_fetched(e));
+    let seen = net.create(2, key).version;
+    assert!(seen.get(c).is_some() && net.owners(1, key) == [0], "b asks a, which has nothing");
+    let token = Token { version: seen.clone(), may_expire: net.now.plus(60_000) };
+    let ticket = net.ask_open(1, key, Some(token));
+    net.run_ms(200);
+    assert!(!net.hosts[1].opened.contains_key(&ticket), "c has it");
+    net.lose(move |e| e.to == a && is_deltas(e));
+    assert!(matches!(net.opened(1, ticket), Opened::Session { .. }));
+    net.cut(1, 2);
+    net.run_ms(3_000);
+    assert_eq!(net.open(1, key, Some(seen)), Opened::Unavailable, "c is silent");
+    net.mend(1, 2);
+    net.lose_nothing();
     net.release_views();
     net.settle();
 }
