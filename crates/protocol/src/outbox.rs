@@ -168,9 +168,10 @@ impl Outbox {
         Some(batch)
     }
 
-    /// True if that batch was sent to `peer` and its acknowledgement is awaited.
-    pub(crate) fn is_in_flight(&self, peer: Inc, batch: u64) -> bool {
-        self.peers.get(&peer).is_some_and(|outbox| outbox.in_flight.contains_key(&batch))
+    /// The sessions of that batch, if its acknowledgement by `peer` is awaited.
+    pub(crate) fn carried(&self, peer: Inc, batch: u64) -> Vec<SessionKey> {
+        let sent = self.peers.get(&peer).and_then(|outbox| outbox.in_flight.get(&batch));
+        sent.into_iter().flat_map(|sent| sent.carried.iter().map(|(key, _)| *key)).collect()
     }
 
     /// Takes an acknowledgement and tells what it confirms. `refused` are the keys that it

@@ -51,6 +51,8 @@ struct SlotOwners {
 #[derive(Clone, Debug, Hash)]
 pub struct Placement {
     first_slot: u16,
+    /// The epochs of the layouts in force, the oldest first.
+    epochs: Vec<u64>,
     slots: Vec<SlotOwners>,
 }
 
@@ -67,7 +69,8 @@ impl Placement {
                 SlotOwners::new(rankings.iter().map(owners).collect())
             })
             .collect();
-        Self { first_slot, slots }
+        let epochs = view.layouts.iter().map(|layout| layout.epoch).collect();
+        Self { first_slot, epochs, slots }
     }
 
     /// The processes that own `slot` by any layout in force, in order, those of the oldest layout
@@ -122,6 +125,27 @@ impl Placement {
     /// True if `inc` owns `slot` by the layout of that age.
     pub(crate) fn is_owner_by(&self, age: usize, slot: Slot, inc: Inc) -> bool {
         self.owners_by(age, slot).any(|owner| owner == inc)
+    }
+
+    /// The epoch since which `inc` is known to have owned `slot` all the time: that of the oldest
+    /// layout in force by which it does. It may have done so before.
+    pub(crate) fn owned_since(&self, slot: Slot, inc: Inc) -> Option<u64> {
+        let ages = self.epochs.iter().enumerate();
+        ages.filter(|(age, _)| self.is_owner_by(*age, slot, inc)).map(|(_, epoch)| *epoch).next()
+    }
+
+    /// True if `inc`, an owner by `before`, has owned `slot` ever since: by a layout that was in
+    /// force then. Whoever skips views may have missed that it gave the slot up and got it back.
+    // Rule V9.
+    pub(crate) fn has_kept(&self, before: &Self, slot: Slot, inc: Inc) -> bool {
+        let then = |age: usize, epoch: u64| {
+            before.epochs.get(age) == Some(&epoch) && before.is_owner_by(age, slot, inc)
+        };
+        let mut now = self.epochs.iter().enumerate();
+        now.any(|(age, epoch)| {
+            self.is_owner_by(age, slot, inc)
+                && (0..before.epochs.len()).any(|age| then(age, *epoch))
+        })
     }
 
     fn at(&self, slot: Slot) -> &SlotOwners {

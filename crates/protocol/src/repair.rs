@@ -58,6 +58,8 @@ pub(crate) struct Round {
     paused: bool,
     /// The earliest epoch that an answer was of (rule V6).
     epoch: u64,
+    /// The epoch by which this node said first what it holds.
+    said_in: u64,
 }
 
 impl Round {
@@ -75,12 +77,25 @@ impl Round {
             answered: false,
             paused: false,
             epoch: u64::MAX,
+            said_in: u64::MAX,
         }
     }
 
     /// The peer went by this epoch when it said what it holds.
     pub(crate) fn note_epoch(&mut self, epoch: u64) {
         self.epoch = self.epoch.min(epoch);
+    }
+
+    /// This node says what it holds, by that epoch.
+    pub(crate) fn say(&mut self, epoch: u64) {
+        self.said_in = self.said_in.min(epoch);
+    }
+
+    /// The peer went by this epoch when it said that it holds the same. That speaks of what this
+    /// node held when it asked, and it may have given up a slot since: so it is as of then.
+    // Rule V7.
+    pub(crate) fn note_same(&mut self, epoch: u64) {
+        self.note_epoch(epoch.min(self.said_in));
     }
 
     const fn ask(&mut self, now: Time) -> Asked {

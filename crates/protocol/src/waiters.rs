@@ -193,6 +193,15 @@ impl Waiters {
         done.into_iter().map(outcome).collect()
     }
 
+    /// Forgets the acknowledgements, with the epoch of each, that `counts` does not let stand.
+    pub(crate) fn retain_acks(&mut self, counts: impl Fn(SessionKey, Inc, u64) -> bool) {
+        for (key, waiters) in &mut self.by_key {
+            for waiter in waiters {
+                waiter.got.retain(|(inc, at)| counts(*key, *inc, *at));
+            }
+        }
+    }
+
     /// The sessions of which commits wait.
     pub(crate) fn keys(&self) -> Vec<SessionKey> {
         self.by_key.keys().copied().collect()

@@ -190,14 +190,16 @@ impl World {
                     return Err(self.violation("L-SERVE", detail));
                 }
                 let moved = request.given_up != self.oracle.given_up;
-                if request.crashes == self.oracle.crashes && !moved {
+                let (host, crashed) = (request.host, request.crashes != self.oracle.crashes);
+                if !crashed && !moved {
                     let end = ends && acked.version.is_empty();
                     let since = if end { 0 } else { request.began_us };
                     self.check_ack(key, &acked.version, since, got)?;
-                    if self.scenario.is_agreed() {
-                        let host = request.host;
-                        self.check_ack_in_layouts(host, key, &acked.version, request, got)?;
-                    }
+                }
+                // Who owns it by the newest view has not given it up, unless it got it back since,
+                // and then it must not be counted.
+                if !crashed && (!moved || self.goes_by_newest(host)) && self.scenario.is_agreed() {
+                    self.check_ack_in_layouts(host, key, &acked.version, request, got)?;
                 }
                 if got > 0 {
                     self.note_acked(key, &acked.version, got);

@@ -32,7 +32,7 @@ impl Node {
     pub(super) fn handle_same(&mut self, from: Inc, epoch: u64, round: u64, now: Time) {
         let adopted = self.view.epoch;
         if let Some(round) = self.repair.round_mut(from, round) {
-            round.note_epoch(epoch.min(adopted));
+            round.note_same(epoch.min(adopted));
             round.differing(Vec::new(), now);
         }
         self.advance(from, now);
@@ -178,7 +178,12 @@ impl Node {
 
     fn ask(&mut self, peer: Inc, round: u64, step: Step, now: Time) {
         let message = match step {
-            Step::Root => Message::Root { round, root: self.root_shared_with(peer) },
+            Step::Root => {
+                if let Some(round) = self.repair.round_mut(peer, round) {
+                    round.say(self.view.epoch);
+                }
+                Message::Root { round, root: self.root_shared_with(peer) }
+            }
             Step::Compare(slot, after) => Message::Compare { round, slot, after },
             Step::Need(request, keys) => {
                 let wants = keys.into_iter().map(|key| (key, self.store.version(key)));

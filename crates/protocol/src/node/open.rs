@@ -177,9 +177,13 @@ impl Node {
             Some(State::Alive(session)) if confirmed => {
                 self.judge_copy(session, load, heard_all, now)
             }
-            None if confirmed && (heard_all || load.may_expire.is_none_or(|t| t < now)) => {
+            None if confirmed && load.may_expire.is_none_or(|t| t < now) => {
                 Some(Answer::Final(Opened::NotFound))
             }
+            None if confirmed && heard_all => self
+                .await_writers(load, &load.want)
+                .unwrap_or(Some(Opened::NotFound))
+                .map(Answer::Final),
             Some(State::Alive(_)) | None => None,
         };
         answer.or_else(|| {
@@ -206,17 +210,24 @@ impl Node {
             return None;
         }
         let lost = session.version.missing_from(&load.want);
-        // A writer that is still there may have what it has not passed on; unless it says not.
-        let may_have = |inc: &Inc| self.view.contains(*inc) && !self.has_answered(load, *inc);
-        let writers: Vec<Inc> = lost.iter().map(|(inc, _)| inc).filter(may_have).collect();
-        if !writers.is_empty() {
-            let silent = !writers.iter().any(|inc| self.is_reachable(*inc));
-            return silent.then_some(Answer::Final(Opened::Unavailable));
+        if let Some(answer) = self.await_writers(load, &lost) {
+            return answer.map(Answer::Final);
         }
         if self.options.rules.off(Rule::HonestLoss) {
             return Some(Answer::Serve { lost: Version::new() });
         }
         Some(if idle { Answer::Expire } else { Answer::Serve { lost } })
+    }
+
+    /// If a writer of what is missing is still there and has not answered, it may have what it has
+    /// not passed on, or be an owner by a later view than this node's: it is waited for, unless none
+    /// of them can answer.
+    // Rules K3, N1.
+    fn await_writers(&self, load: &Load, missing: &Version) -> Option<Option<Opened>> {
+        let may_have = |inc: &Inc| self.view.contains(*inc) && !self.has_answered(load, *inc);
+        let writers: Vec<Inc> = missing.iter().map(|(inc, _)| inc).filter(may_have).collect();
+        let silent = !writers.iter().any(|inc| self.is_reachable(*inc));
+        (!writers.is_empty()).then_some(silent.then_some(Opened::Unavailable))
     }
 
     /// True if what `inc` holds is known to this request.
@@ -328,6 +339,8 @@ impl Node {
         if self.view.layouts.first().is_some_and(|oldest| epoch < oldest.epoch) {
             return;
         }
+        // Nor does one that was an owner then by such a layout, and is one anew: it cannot confirm.
+        let synced = asked_for.is_none_or(|key| !self.is_outdated(from, epoch, key)) && synced;
         if self.loads.answer(request, from, synced) {
             self.advance_load(request, now);
         }

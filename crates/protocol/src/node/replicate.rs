@@ -77,19 +77,33 @@ impl Node {
         if !tombs.all(|delta| self.accepts(from, &delta, now)) {
             return;
         }
-        let keys: Vec<SessionKey> = refused.iter().map(|(key, _)| *key).collect();
-        let was_sent = self.outbox.is_in_flight(from, batch);
+        let mut keys: Vec<SessionKey> = refused.iter().map(|(key, _)| *key).collect();
+        let carried = self.outbox.carried(from, batch);
+        let was_sent = !carried.is_empty();
+        let outdated = carried.into_iter().filter(|key| self.is_outdated(from, epoch, *key));
+        let outdated: Vec<SessionKey> = outdated.collect();
+        keys.extend(&outdated);
         for (key, hi) in self.outbox.acknowledge(from, batch, &keys) {
             self.count_ack((from, epoch), key, hi.as_ref());
         }
         for (key, refusal) in refused {
             let has_ended = refusal.tomb(key).is_some();
             self.handle_refusal(from, key, refusal, now);
-            if has_ended && was_sent {
+            if has_ended && was_sent && !outdated.contains(&key) {
                 // It has the end, of which this node's own may still be on its way.
                 self.count_ack((from, epoch), key, None);
             }
         }
+        for key in outdated {
+            self.outbox.peer_mut(from).into_iter().for_each(|peer| peer.postpone(key, now));
+        }
+    }
+
+    /// True if what the process said as of `epoch` may be of an ownership that is over: it may have
+    /// given the slot up since, and be an owner again that has nothing. It is asked once more.
+    // Rules V3, V9, N1.
+    pub(super) fn is_outdated(&self, from: Inc, epoch: u64, key: SessionKey) -> bool {
+        self.placement.owned_since(key.slot(), from).is_some_and(|since| epoch < since)
     }
 
     /// The process has `hi` of the session, or its end. By a later epoch than this node's there may

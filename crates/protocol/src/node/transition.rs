@@ -132,11 +132,12 @@ impl Node {
                 }
             }
             for slot in self.placement.slots() {
-                let did = !is_new && before.is_owner(slot, *peer);
-                match (did, self.placement.is_owner(slot, *peer)) {
-                    (false, true) if self.may_hold(slot) => self.outbox.gained(*peer, slot),
-                    (true, false) => self.outbox.lost(*peer, slot),
-                    (true, true) | (false, _) => {}
+                let kept = !is_new && self.placement.has_kept(before, slot, *peer);
+                if !is_new && !kept && before.is_owner(slot, *peer) {
+                    self.outbox.lost(*peer, slot);
+                }
+                if !kept && self.placement.is_owner(slot, *peer) && self.may_hold(slot) {
+                    self.outbox.gained(*peer, slot);
                 }
             }
         }
@@ -148,15 +149,22 @@ impl Node {
         self.placement.is_owner(slot, self.options.inc) || !self.store.is_empty(slot)
     }
 
-    /// Writes that wait for their level must reach owners that have become ones meanwhile.
-    // Rule V3.
+    /// Writes that wait for their level must reach owners that have become ones meanwhile. What an
+    /// owner acknowledged before it gave the slot up, it does not have any more.
+    // Rules V3, V9.
     fn tell_new_owners(&mut self, before: &Placement) {
+        let placement = &self.placement;
+        self.waiters.retain_acks(|key, inc, at| {
+            placement.has_kept(before, key.slot(), inc)
+                || placement.owned_since(key.slot(), inc).is_some_and(|since| since <= at)
+        });
         for key in self.waiters.keys() {
             let slot = key.slot();
             let new: Vec<Inc> = self
                 .placement
                 .owners(slot)
-                .filter(|owner| *owner != self.options.inc && !before.is_owner(slot, *owner))
+                .filter(|owner| *owner != self.options.inc)
+                .filter(|owner| !self.placement.has_kept(before, slot, *owner))
                 .collect();
             for owner in new {
                 self.outbox.mark(owner, key, &Version::new(), &mut self.counters);

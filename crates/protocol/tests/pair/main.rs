@@ -11,6 +11,7 @@ mod endings;
 mod floods;
 mod hostile;
 mod hostile_views;
+mod late;
 mod opening;
 mod refusals;
 mod removals;

@@ -18,6 +18,11 @@ impl World {
         self.log.view(view.generation, view.epoch)
     }
 
+    /// True if the host goes by the newest view that was decided.
+    pub(super) fn goes_by_newest(&self, host: usize) -> bool {
+        self.adopted(host).is_some_and(|agreed| Rc::ptr_eq(agreed, &self.log.newest))
+    }
+
     /// True if what this host holds of the session counts: it owns the slot by the newest view.
     pub(crate) fn counts(&self, host: usize, key: SessionKey) -> bool {
         if !self.scenario.is_agreed() {

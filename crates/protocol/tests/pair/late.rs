@@ -1,0 +1,208 @@
+//! What arrives after several changes of view: what it says of a slot may be of an ownership that
+//! is over.
+
+use protocol::{Ack, Commit, Envelope, Message, Opened, Outcome, Report};
+use session::{Inc, Token};
+
+use crate::support::{Net, is_deltas, is_repair, set};
+
+fn is_fetched(envelope: &Envelope) -> bool {
+    matches!(envelope.message, Message::Fetched { .. })
+}
+
+fn hand(net: &mut Net, hosts: &[usize]) {
+    hosts.iter().for_each(|host| net.hand(*host));
+}
+
+/// The layout that is being taken up comes into force alone; nobody is told yet.
+fn finish(net: &mut Net) {
+    let hosts = net.hosts.len();
+    net.run_until("everybody has caught up", |net| {
+        net.hosts.iter().all(|host| !host.synced.is_empty())
+    });
+    (0..hosts).for_each(|host| net.report(host));
+    assert_eq!(net.view().layouts.len(), 1);
+}
+
+fn sent(net: &Net, from: Inc, is_one: impl Fn(&Message) -> bool) -> Option<Envelope> {
+    net.log.iter().find(|e| e.from == from && is_one(&e.message)).cloned()
+}
+
+/// Tests rules V7 and V9: "the same as you" speaks of what the asker had when it asked, and it may
+/// have given that up since.
+#[test]
+fn a_comparison_that_began_before_a_slot_was_given_up_and_gained_does_not_count() {
+    let mut net = Net::agreed(3, 3, 0);
+    let key = net.key_owned_by(&[0, 1, 2]);
+    net.create(0, key);
+    net.settle();
+    net.hold_views();
+    net.resize(2);
+    hand(&mut net, &[0, 1, 2]);
+    finish(&mut net);
+    let (a, b, c) = (net.inc(0), net.inc(1), net.inc(2));
+    net.log.clear();
+    net.lose(move |e| e.from == c && is_repair(e));
+    let is_root = |message: &Message| matches!(message, Message::Root { .. });
+    let begun = |net: &Net, to: Inc| {
+        net.log.iter().rfind(|e| e.from == c && e.to == to && is_root(&e.message)).cloned()
+    };
+    net.run_until("c compares itself with both", |net| {
+        begun(net, a).is_some() && begun(net, b).is_some()
+    });
+    let roots = [(0, begun(&net, a)), (1, begun(&net, b))];
+    hand(&mut net, &[0, 1, 2]);
+    net.run_ms(100);
+    assert!(!net.holds(2, key) && net.holds(0, key), "c does not own it any more");
+    net.resize(3);
+    hand(&mut net, &[0, 1, 2]);
+    for (host, root) in roots {
+        net.handle(host, c, root.expect("it began"));
+    }
+    net.run_ms(20);
+    let same = |e: &Envelope| e.to == c && matches!(e.message, Message::Same { .. });
+    assert_eq!(net.count(same), 2);
+    assert!(!net.node(2).speaks_for(key), "c has nothing of it");
+    assert!(net.hosts[2].synced.is_empty());
+    net.lose_nothing();
+    net.release_views();
+    net.settle();
+    assert!(net.holds(2, key), "and now it has all of it");
+}
+
+/// Tests rules V3 and V9: an owner that acknowledged, gave the slot up and is an owner again, has
+/// nothing; also for whoever skipped the view between.
+#[test]
+fn an_ack_does_not_outlast_the_ownership_that_it_was_given_in() {
+    let mut net = Net::agreed(3, 3, 0);
+    let key = net.key_owned_by(&[0, 1, 2]);
+    net.create(0, key);
+    net.settle();
+    net.hold_views();
+    let (a, b, c) = (net.inc(0), net.inc(1), net.inc(2));
+    net.lose(move |e| e.from == a && e.to == c && is_deltas(e));
+    let edits = net.edits(0, key, vec![set("register", "x")]);
+    let ticket = net.ask(0, Commit { level: Ack::All, ..edits });
+    net.run_ms(50);
+    net.resize(1);
+    hand(&mut net, &[0, 1, 2]);
+    finish(&mut net);
+    hand(&mut net, &[1, 2]);
+    net.run_ms(100);
+    assert!(!net.holds(1, key), "b has acknowledged it, and gave it up");
+    assert!(!net.hosts[0].committed.contains_key(&ticket));
+    net.resize(2);
+    net.lose(move |e| e.to == b && (is_deltas(e) || is_repair(e)));
+    hand(&mut net, &[0, 1, 2]);
+    net.run_ms(100);
+    assert!(!net.holds(1, key) && net.node(1).owns(key));
+    assert!(!net.hosts[0].committed.contains_key(&ticket), "nobody else has it");
+    net.lose_nothing();
+    net.run_until("it is answered", |net| net.hosts[0].committed.contains_key(&ticket));
+    let Outcome::Done(acked) = net.outcome(0, ticket) else { panic!("it is applied") };
+    assert_eq!(acked.report, Report { asked: 1, got: 1 });
+    assert_eq!(net.register(1, key, "register"), "x");
+    net.release_views();
+    net.settle();
+}
+
+/// Tests rules V3 and V9: the same of an acknowledgement that was under way all the time.
+#[test]
+fn a_late_ack_of_an_ownership_that_is_over_does_not_count() {
+    let mut net = Net::agreed(3, 3, 0);
+    let key = net.key_owned_by(&[0, 1, 2]);
+    net.create(0, key);
+    net.settle();
+    net.hold_views();
+    net.log.clear();
+    let (a, c) = (net.inc(0), net.inc(2));
+    net.lose(move |e| {
+        (e.from == a && is_deltas(e) && e.to != c)
+            || (e.from == c && matches!(e.message, Message::Ack { .. }))
+    });
+    let edits = net.edits(0, key, vec![set("register", "x")]);
+    let ticket = net.ask(0, Commit { level: Ack::All, ..edits });
+    net.run_ms(50);
+    let late = sent(&net, c, |message| matches!(message, Message::Ack { .. })).expect("c has it");
+    net.resize(2);
+    hand(&mut net, &[0, 1, 2]);
+    finish(&mut net);
+    hand(&mut net, &[0, 1, 2]);
+    net.run_ms(100);
+    assert!(!net.holds(2, key), "c gave it up");
+    net.resize(3);
+    net.lose(move |e| e.to == c && (is_deltas(e) || is_repair(e)));
+    hand(&mut net, &[0, 1, 2]);
+    net.handle(0, c, late);
+    net.run_until("b has it", |net| {
+        net.log
+            .iter()
+            .any(|e| e.from != c && !is_deltas(e) && matches!(e.message, Message::Ack { .. }))
+    });
+    net.run_ms(100);
+    assert!(!net.holds(2, key) && net.node(2).owns(key));
+    if let Some(Outcome::Done(acked)) = net.hosts[0].committed.get(&ticket) {
+        assert!(acked.report.got < 2, "c has nothing of it: {:?}", acked.report);
+    }
+    net.lose_nothing();
+    net.outcome(0, ticket);
+    net.run_until("c has it", |net| net.register(2, key, "register") == "x");
+    net.release_views();
+    net.settle();
+}
+
+/// Tests rules N1 and V2: whoever goes by a layout that is over may be an owner again, and does not
+/// know what came between.
+#[test]
+fn the_denial_of_an_owner_that_is_one_anew_does_not_count_as_of_before() {
+    let mut net = Net::agreed(3, 2, 0);
+    let key = net.key_owned_by(&[0, 2]);
+    net.hold_views();
+    net.resize(1);
+    hand(&mut net, &[0, 1, 2]);
+    finish(&mut net);
+    net.resize(2);
+    hand(&mut net, &[0, 1]);
+    let (a, c) = (net.inc(0), net.inc(2));
+    net.lose(move |e| e.to == c && (is_deltas(e) || is_repair(e)) || e.from == a && is_fetched(e));
+    net.create(0, key);
+    assert!(net.node(2).speaks_for(key) && !net.holds(2, key), "c knows of nothing");
+    let ticket = net.ask_open(1, key, None);
+    net.run_ms(200);
+    assert!(!net.hosts[1].opened.contains_key(&ticket), "a has it");
+    net.lose_nothing();
+    assert!(matches!(net.opened(1, ticket), Opened::Session { .. }));
+    net.release_views();
+    net.settle();
+}
+
+/// Tests rules N1 and K3: a token may name a writer that is no owner by the view of whoever is
+/// asked; then that one has to be heard as well, or somebody's view is behind.
+#[test]
+fn a_session_is_not_denied_without_the_writer_that_the_token_names() {
+    let mut net = Net::agreed(3, 2, 0);
+    let key = net.key_owned_by(&[0, 2]);
+    net.resize(1);
+    net.settle();
+    net.hold_views();
+    net.drain_member(0);
+    hand(&mut net, &[0, 2]);
+    net.run_until("c has caught up", |net| net.node(2).speaks_for(key));
+    let (a, c) = (net.inc(0), net.inc(2));
+    net.lose(move |e| e.to == a && is_deltas(e) || e.from == c && is_fetched(e));
+    let seen = net.create(2, key).version;
+    assert!(seen.get(c).is_some() && net.owners(1, key) == [0], "b asks a, which has nothing");
+    let token = Token { version: seen.clone(), may_expire: net.now.plus(60_000) };
+    let ticket = net.ask_open(1, key, Some(token));
+    net.run_ms(200);
+    assert!(!net.hosts[1].opened.contains_key(&ticket), "c has it");
+    net.lose(move |e| e.to == a && is_deltas(e));
+    assert!(matches!(net.opened(1, ticket), Opened::Session { .. }));
+    net.cut(1, 2);
+    net.run_ms(3_000);
+    assert_eq!(net.open(1, key, Some(seen)), Opened::Unavailable, "c is silent");
+    net.mend(1, 2);
+    net.lose_nothing();
+    net.release_views();
+    net.settle();
+}
