@@ -184,7 +184,10 @@ mod tests {
         let mut other = right.encode();
         other[0] += 1;
         let refused = a.accept(&b, &other).unwrap_err().to_string();
-        assert_eq!(refused, "it speaks wire version 2, this node 1: upgrade the older one");
+        let (theirs, ours) = (WIRE_VERSION + 1, WIRE_VERSION);
+        let expected =
+            format!("it speaks wire version {theirs}, this node {ours}: upgrade the older one");
+        assert_eq!(refused, expected);
     }
 
     #[test]

@@ -160,6 +160,8 @@ counters!(
     unavailable,
     writes_lost,
     forwarded,
+    forwards_repeated,
+    forwards_refused,
     rounds,
     rounds_failed,
     repaired,
@@ -170,6 +172,13 @@ counters!(
     violations,
     answers_dropped,
     strangers,
+    views,
+    not_owned,
+    fenced,
+    unsealed,
+    handed_over,
+    losses_accepted,
+    repair_bytes,
 );
 
 #[cfg(test)]
