@@ -40,7 +40,7 @@ async fn alone(disk: &MemoryDisk) -> Voter {
 }
 
 fn join(start: u64) -> Decision {
-    Decision::Join { name: "n1".into(), zone: "z".into(), start }
+    Decision::Join { name: "n1".into(), address: "".into(), zone: "z".into(), start }
 }
 
 async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
