@@ -13,6 +13,7 @@
 //! Everything public but the types for axum is at home without HTTP: [`Replica::open`] and
 //! [`Session::save`] serve programs of any kind.
 
+mod agreement;
 mod clock;
 mod commit;
 pub mod config;
