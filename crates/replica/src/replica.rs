@@ -430,6 +430,7 @@ fn endpoint_config(config: &Config, identity: Identity, links: &Links) -> Endpoi
         identity,
         hello: links.hello().encode().into(),
         peers: peers.collect(),
+        strangers_max: 0,
         limits: transport::Limits {
             frame_bytes_max: limits.frame_bytes_max,
             lane_queue_bytes_max: limits.lane_queue_bytes_max,

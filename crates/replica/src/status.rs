@@ -120,7 +120,7 @@ fn peers(driver: &Driver) -> Vec<PeerStatus> {
             inc.and_then(|inc| lags.get(&inc).copied()).unwrap_or((0, 0, false));
         PeerStatus {
             name: peer.name.to_string(),
-            address: peer.address,
+            address: peer.address.unwrap_or_default(),
             inc: inc.map(|inc| inc.0),
             reachable: reachable && peer.up,
             error: peer.last_error,

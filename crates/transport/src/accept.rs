@@ -12,7 +12,7 @@ use crate::counters::{Refusal, count};
 use crate::endpoint::Shared;
 use crate::error::AttemptError;
 use crate::event::Close;
-use crate::pair::Peer;
+use crate::name::NodeName;
 use crate::preface::Preface;
 use crate::tls;
 
@@ -50,7 +50,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     }
 }
 
-/// Under load strangers must prove their address, so that nobody fills the places for handshakes
+/// Under load those who connect must prove their address, so that nobody fills the places for handshakes
 /// with forged ones; beyond the limits they are turned away.
 fn admit(shared: &Shared, incoming: Incoming, handshakes: usize) -> Option<Incoming> {
     let limits = &shared.limits;
@@ -75,35 +75,28 @@ async fn receive(shared: Arc<Shared>, connecting: Connecting, from: SocketAddr) 
     let handshake = async {
         let connection = connecting.await?;
         let identified = identify(&shared, &connection);
-        let peer = identified.inspect_err(|refusal| {
-            let words = refusal.to_string();
+        let name = identified.inspect_err(|refusal| {
+            let words = shared.words(*refusal);
             connection.close(Close::Refused.code(), words.as_bytes());
         });
-        let peer = peer.map_err(AttemptError::Refused)?;
+        let name = name.map_err(AttemptError::Refused)?;
         let (lane, receive, preface) = Preface::receive(&connection).await?;
-        Ok((peer, Offer { connection, lane, receive, preface }))
+        Ok((name, Offer { connection, lane, receive, preface }))
     };
     let outcome = timeout(limit, handshake).await.unwrap_or(Err(AttemptError::Slow));
     match outcome {
-        Ok((peer, offer)) => hand_over(&shared, &peer, offer),
+        Ok((name, offer)) => shared.peers.hand_over(&shared, &name, offer),
         Err(error) => refuse(&shared, &error, from),
     }
 }
 
-/// The peer at the other end, if it is one.
-fn identify(shared: &Shared, connection: &Connection) -> Result<Arc<Peer>, Refusal> {
+/// The node at the other end, if it is one that may be linked with.
+fn identify(shared: &Shared, connection: &Connection) -> Result<NodeName, Refusal> {
     let name = tls::authenticate(connection, &shared.cluster)?;
     if name == shared.name {
         return Err(Refusal::OtherName);
     }
-    shared.peers.read().get(&name).cloned().ok_or(Refusal::UnknownName)
-}
-
-fn hand_over(shared: &Shared, peer: &Peer, offer: Offer) {
-    if let Err(refused) = peer.offers.try_send(offer) {
-        shared.meters.refuse(Refusal::Busy, &peer.name);
-        refused.into_inner().refuse(Close::Busy, "too many attempts at once");
-    }
+    shared.peers.admits(&name).map(|()| name)
 }
 
 fn refuse(shared: &Shared, error: &AttemptError, from: SocketAddr) {

@@ -1,5 +1,5 @@
-//! Counts of what happened, for metrics and tests; and log lines about refusals, which strangers
-//! can cause as often as they like and which are therefore written rarely.
+//! Counts of what happened, for metrics and tests; and log lines about refusals, which anybody can
+//! cause as often as he likes and which are therefore written rarely.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -35,11 +35,14 @@ pub enum Refusal {
     Slow,
     /// There were too many connections or handshakes at once.
     Busy,
+    /// The certificate is for a node that is no peer of this one, and of those as many are
+    /// admitted as [`EndpointConfig::strangers_max`](crate::EndpointConfig::strangers_max) allows.
+    TooManyStrangers,
 }
 
 impl Refusal {
     /// All reasons.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::NoCertificate,
         Self::OtherAuthority,
         Self::OutsideValidity,
@@ -51,6 +54,7 @@ impl Refusal {
         Self::Preface,
         Self::Slow,
         Self::Busy,
+        Self::TooManyStrangers,
     ];
 }
 
@@ -68,6 +72,7 @@ impl fmt::Display for Refusal {
             Self::Preface => "its first message was wrong",
             Self::Slow => "the handshake was not completed in time",
             Self::Busy => "there are too many connections at once",
+            Self::TooManyStrangers => "too many nodes that are no peers are admitted already",
         })
     }
 }
@@ -77,7 +82,7 @@ impl fmt::Display for Refusal {
 pub struct Counters {
     /// Connections refused, by reason, in the order of [`Refusal::ALL`].
     pub refused: [u64; Refusal::ALL.len()],
-    /// Strangers that were asked to prove their address first.
+    /// Handshakes for which the other side was asked to prove its address first.
     pub retries: u64,
     /// Datagrams received.
     pub datagrams: u64,

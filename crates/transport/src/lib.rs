@@ -14,6 +14,8 @@
 //!
 //! - A *link* is two connections to one peer: one for control, one for data. [`Event::Up`] says
 //!   that both stand, [`Event::Down`] that one of them has ended; the other is then closed.
+//! - A *stranger* is a node of this cluster that is in no list of peers and has connected by itself.
+//!   If the endpoint admits any, its link is like a peer's, but it is never dialled.
 //! - A *lane* is an ordered flow of frames in each direction. Nothing on a lane is repeated after
 //!   a link has ended: what was not received is lost, and the user of this crate sends again what
 //!   still matters.
@@ -41,6 +43,7 @@ mod limits;
 mod link;
 mod name;
 mod pair;
+mod peers;
 mod preface;
 mod random;
 mod reload;

@@ -1,5 +1,5 @@
 //! Every bound of this crate: value, unit, reason. All of them together bound the memory that
-//! peers and strangers can make this node use.
+//! peers, and whoever else connects, can make this node use.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ pub(crate) const OFFERS_MAX: usize = 8;
 /// Incoming attempts of one peer that are waiting for their second connection or its answer.
 pub(crate) const ATTEMPTS_MAX: usize = 4;
 
-/// Connections asked for by strangers and not yet looked at; more are refused by the endpoint.
+/// Connections asked for and not yet looked at; more are refused by the endpoint.
 pub(crate) const INCOMING_MAX: usize = 256;
 
 /// Bytes kept of one connection that has not been looked at: its first flight.
@@ -71,9 +71,9 @@ pub struct Limits {
     /// Bytes received and not yet taken by [`Events::next`](crate::Events::next), per peer and
     /// lane. Beyond it the stream is not read. A single larger frame passes alone.
     pub lane_inbox_bytes_max: usize,
-    /// Handshakes of strangers at once; more are refused.
+    /// Handshakes at once that others have begun; more are refused.
     pub handshakes_max: usize,
-    /// Handshakes at once from which a stranger must prove its address first.
+    /// Handshakes at once from which on whoever connects must prove its address first.
     pub handshakes_before_retry: usize,
     /// Connections at once, of all peers; more are refused.
     pub connections_max: usize,

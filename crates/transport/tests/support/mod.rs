@@ -73,6 +73,7 @@ impl Cluster {
             identity: self.identity(name),
             hello: Bytes::from(format!("hello of {name}")),
             peers: Vec::new(),
+            strangers_max: 0,
             limits: limits(),
             reload_interval: Duration::from_millis(20),
         }
