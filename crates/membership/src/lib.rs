@@ -8,6 +8,7 @@
 //! ```text
 //!  bootstrap.rs   how a cluster comes into being once                            pure
 //!  voters.rs      who votes, and the next change of that                         pure
+//!  suspects.rs    who is removed because nobody hears it                         pure
 //!  watchdog.rs    what openraft leaves to its user                               pure
 //!  outsider.rs    a node that does not vote has decisions made
 //!  voter.rs       the handle: propose, views, status ── supervisor.rs keeps it running
@@ -30,6 +31,7 @@ mod suite_tests;
 mod supervisor;
 #[cfg(test)]
 mod supervisor_tests;
+pub mod suspects;
 mod voter;
 pub mod voters;
 mod watchdog;
