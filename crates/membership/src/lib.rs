@@ -8,6 +8,7 @@
 //! ```text
 //!  bootstrap.rs   how a cluster comes into being once                            pure
 //!  voters.rs      who votes, and the next change of that                         pure
+//!  suspects.rs    who is removed because nobody hears it                         pure
 //!  watchdog.rs    what openraft leaves to its user                               pure
 //!  letter.rs      what nodes tell each other of membership
 //!  outsider.rs    a node that does not vote has decisions made
@@ -32,6 +33,7 @@ mod suite_tests;
 mod supervisor;
 #[cfg(test)]
 mod supervisor_tests;
+pub mod suspects;
 mod voter;
 pub mod voters;
 mod watchdog;
