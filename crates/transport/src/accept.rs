@@ -14,7 +14,7 @@ use crate::error::AttemptError;
 use crate::event::Close;
 use crate::name::NodeName;
 use crate::preface::Preface;
-use crate::tls;
+use crate::tls::{self, Purpose};
 
 /// A handshake in progress; counted until it is dropped.
 struct Admission(Arc<AtomicUsize>);
@@ -74,6 +74,10 @@ async fn receive(shared: Arc<Shared>, connecting: Connecting, from: SocketAddr) 
     let limit = shared.limits.connect_timeout;
     let handshake = async {
         let connection = connecting.await?;
+        if Purpose::of(&connection) == Some(Purpose::Identify) {
+            // It has seen the certificate of this node, and closes as soon as it has read it.
+            return Err(connection.closed().await.into());
+        }
         let identified = identify(&shared, &connection);
         let name = identified.inspect_err(|refusal| {
             let words = shared.words(*refusal);

@@ -15,6 +15,7 @@ use tokio::time::timeout_at;
 use crate::counters::{Counters, Meters, Refusal};
 use crate::error::{SendError, StartError, TlsError};
 use crate::event::{Close, DownReason, Event};
+use crate::identify::IdentifyError;
 use crate::identity::Identity;
 use crate::inbox::Inbox;
 use crate::lane::Lane;
@@ -24,7 +25,7 @@ use crate::pair::Peer;
 use crate::peers::Peers;
 use crate::socket::{self, CountingSocket};
 use crate::tls::Settings;
-use crate::{accept, frame, random, reload, subject};
+use crate::{accept, frame, identify, random, reload, subject};
 
 /// How often the certificate files are looked at, unless configured otherwise.
 pub const RELOAD_INTERVAL_DEFAULT: Duration = Duration::from_secs(30);
@@ -193,6 +194,16 @@ impl Endpoint {
     /// What has been counted since the start.
     pub fn counters(&self) -> Counters {
         self.shared.meters.snapshot()
+    }
+
+    /// Asks who answers at an address, for one of which no name is known: a node of this cluster,
+    /// this one included. Nothing comes of it but the name; to link with that node it has to be
+    /// made a peer. Takes no longer than [`Limits::connect_timeout`].
+    ///
+    /// # Errors
+    /// [`IdentifyError`]: nobody answers, or it is no node of this cluster.
+    pub async fn identify(&self, address: SocketAddr) -> Result<NodeName, IdentifyError> {
+        identify::ask(&self.shared, address).await
     }
 
     /// Ends the link with a peer, if there is one; a new one is made after a pause. For a peer

@@ -1,12 +1,13 @@
-//! A client that breaks the rules on purpose: any certificate or none, any bytes on a lane.
+//! A client that breaks the rules on purpose: any certificate or none, any bytes on a lane. And a
+//! server under any name.
 //! For tests only (feature `hostile-testing`).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{ClientConfig, Connection, RecvStream, SendStream};
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::{ClientConfig, Connection, RecvStream, SendStream, ServerConfig};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::version::TLS13;
 use rustls::{DigitallySignedStruct, SignatureScheme};
@@ -15,13 +16,14 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use thiserror::Error;
 
 use crate::error::AttemptError;
+use crate::event::Close;
 use crate::frame::{Decoder, HEADER_BYTES};
 use crate::identity::provider;
 use crate::issue::CertAndKey;
 use crate::lane::{self, Lane};
 use crate::preface::{self, Preface};
 use crate::random;
-use crate::tls::ALPN;
+use crate::tls::Purpose;
 
 /// What went wrong for the one who does wrong.
 #[derive(Debug, Error)]
@@ -50,7 +52,7 @@ impl HostileConnection {
         node: SocketAddr,
         credentials: Option<&CertAndKey>,
     ) -> Result<Self, HostileError> {
-        Self::connect_with(node, credentials, ALPN).await
+        Self::connect_with(node, credentials, Purpose::Lanes.alpn()).await
     }
 
     /// The same with any application protocol.
@@ -150,6 +152,56 @@ impl HostileLink {
     }
 }
 
+/// A server with any certificate, which takes every connection and says nothing on it. It ends
+/// when it is dropped.
+#[derive(Debug)]
+pub struct HostileServer(quinn::Endpoint);
+
+impl HostileServer {
+    /// Listens on loopback; for within a tokio runtime.
+    ///
+    /// # Errors
+    /// The certificate or the key is none.
+    pub fn start(credentials: &CertAndKey) -> Result<Self, HostileError> {
+        let (cert, key) = parse(credentials)?;
+        let mut tls = rustls::ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&TLS13])
+            .map_err(failed)?
+            .with_no_client_auth()
+            .with_single_cert(vec![cert], key)
+            .map_err(failed)?;
+        tls.alpn_protocols = Purpose::ALL.map(|purpose| purpose.alpn().to_vec()).to_vec();
+        let tls = QuicServerConfig::try_from(tls).map_err(failed)?;
+        let config = ServerConfig::with_crypto(Arc::new(tls));
+        let endpoint = quinn::Endpoint::server(config, (Ipv4Addr::LOCALHOST, 0).into());
+        let endpoint = endpoint.map_err(failed)?;
+        let accepting = endpoint.clone();
+        tokio::spawn(async move {
+            let mut connections = Vec::new();
+            while let Some(incoming) = accepting.accept().await {
+                if let Ok(connection) = incoming.await {
+                    connections.push(connection);
+                }
+            }
+        });
+        Ok(Self(endpoint))
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// The system does not tell.
+    pub fn local_addr(&self) -> Result<SocketAddr, HostileError> {
+        self.0.local_addr().map_err(failed)
+    }
+}
+
+impl Drop for HostileServer {
+    fn drop(&mut self) {
+        self.0.close(Close::Abandoned.code(), b"");
+    }
+}
+
 async fn answer(connection: &HostileConnection) -> Result<RecvStream, AttemptError> {
     Preface::receive(&connection.connection).await.map(|(_, stream, _)| stream)
 }
@@ -197,13 +249,20 @@ fn client_config(
     let mut tls = match credentials {
         None => builder.with_no_client_auth(),
         Some(files) => {
-            let cert = CertificateDer::from_pem_slice(files.cert_pem.as_bytes()).map_err(failed)?;
-            let key = PrivateKeyDer::from_pem_slice(files.key_pem.as_bytes()).map_err(failed)?;
+            let (cert, key) = parse(files)?;
             builder.with_client_auth_cert(vec![cert], key).map_err(failed)?
         }
     };
     tls.alpn_protocols = vec![protocol.to_vec()];
     Ok(ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).map_err(failed)?)))
+}
+
+type Parsed = (CertificateDer<'static>, PrivateKeyDer<'static>);
+
+fn parse(files: &CertAndKey) -> Result<Parsed, HostileError> {
+    let cert = CertificateDer::from_pem_slice(files.cert_pem.as_bytes()).map_err(failed)?;
+    let key = PrivateKeyDer::from_pem_slice(files.key_pem.as_bytes()).map_err(failed)?;
+    Ok((cert, key))
 }
 
 /// Takes any certificate of a server.

@@ -34,6 +34,7 @@ mod event;
 mod frame;
 #[cfg(feature = "hostile-testing")]
 pub mod hostile;
+mod identify;
 mod identity;
 mod inbox;
 #[cfg(feature = "issue")]
@@ -57,6 +58,7 @@ pub use endpoint::{
 };
 pub use error::{SendError, StartError, TlsError};
 pub use event::{DownReason, Event, FrameViolation};
+pub use identify::{DialError, IdentifyError};
 pub use identity::{Identity, IdentityError, NoNodeName, PEM_BYTES_MAX, TlsFile, TlsPaths};
 pub use lane::Lane;
 pub use limits::{HELLO_BYTES_MAX, Limits};

@@ -42,7 +42,6 @@ pub(crate) fn operator_dns_name(name: &NodeName, cluster: &ClusterName) -> Strin
 }
 
 /// The DNS name in the certificate of a cluster's authority.
-#[cfg(feature = "issue")]
 pub(crate) fn authority_dns_name(cluster: &ClusterName) -> String {
     format!("{cluster}{SUFFIX}")
 }

@@ -3,17 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
 use quinn::{ClientConfig, Connection, IdleTimeout, ServerConfig, TransportConfig, VarInt};
 use rustls::RootCertStore;
+use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
-use rustls::sign::SingleCertAndKey;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::TLS13;
 use rustls_pki_types::CertificateDer;
 
 use crate::counters::Refusal;
 use crate::error::TlsErrorKind;
+use crate::identify::AnyNode;
 use crate::identity::{Identity, provider};
 use crate::limits::{
     CONNECTION_WINDOW_BYTES, INCOMING_BYTES_MAX, INCOMING_BYTES_TOTAL_MAX, INCOMING_MAX,
@@ -22,9 +24,33 @@ use crate::limits::{
 use crate::name::{ClusterName, NodeName};
 use crate::subject::Subject;
 
-/// The application protocol of these connections. A change that older nodes do not understand
-/// gets a new name, and both names are offered for one release.
-pub(crate) const ALPN: &[u8] = b"replica-lanes/1";
+/// What a connection is for: its application protocol, agreed on in the handshake. A change that
+/// older nodes do not understand gets a new name, and both names are offered for one release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// One half of a link.
+    Lanes,
+    /// To learn who answers; nothing is said on it.
+    Identify,
+}
+
+impl Purpose {
+    pub(crate) const ALL: [Self; 2] = [Self::Lanes, Self::Identify];
+
+    pub(crate) fn alpn(self) -> &'static [u8] {
+        match self {
+            Self::Lanes => b"replica-lanes/1",
+            Self::Identify => b"replica-identify/1",
+        }
+    }
+
+    /// What a connection is for whose handshake is complete.
+    pub(crate) fn of(connection: &Connection) -> Option<Self> {
+        let data = connection.handshake_data()?.downcast::<HandshakeData>().ok()?;
+        let agreed = data.protocol?;
+        Self::ALL.into_iter().find(|purpose| purpose.alpn() == agreed)
+    }
+}
 
 /// Settings for new connections; replaced as a whole when the certificate changes.
 #[derive(Debug, Clone)]
@@ -32,22 +58,22 @@ pub(crate) struct Settings {
     pub(crate) server: ServerConfig,
     pub(crate) control: ClientConfig,
     pub(crate) data: ClientConfig,
+    pub(crate) identify: ClientConfig,
 }
 
 impl Settings {
     pub(crate) fn new(identity: &Identity, limits: &Limits) -> Result<Self, TlsErrorKind> {
         let roots = Arc::new(roots(identity)?);
-        let client = Arc::new(client_tls(identity, roots.clone())?);
-        let client = |idle_timeout| -> Result<ClientConfig, TlsErrorKind> {
-            let mut config =
-                ClientConfig::new(Arc::new(QuicClientConfig::try_from(client.clone())?));
-            config.transport_config(Arc::new(transport(limits, idle_timeout)?));
-            Ok(config)
-        };
+        let one = WebPkiServerVerifier::builder_with_provider(roots.clone(), provider()).build()?;
+        let any = Arc::new(AnyNode(roots.clone()));
+        let certified = || identity.certified();
+        let lanes = Arc::new(client_tls(certified(), one, Purpose::Lanes)?);
+        let identify = Arc::new(client_tls(certified(), any, Purpose::Identify)?);
         Ok(Self {
             server: server(server_tls(identity, roots)?, limits)?,
-            control: client(limits.control_idle_timeout)?,
-            data: client(limits.data_idle_timeout)?,
+            control: client(&lanes, limits, limits.control_idle_timeout)?,
+            data: client(&lanes, limits, limits.data_idle_timeout)?,
+            identify: client(&identify, limits, limits.control_idle_timeout)?,
         })
     }
 }
@@ -69,7 +95,7 @@ fn server_tls(
         .with_protocol_versions(&[&TLS13])?
         .with_client_cert_verifier(verifier)
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified())));
-    tls.alpn_protocols = vec![ALPN.to_vec()];
+    tls.alpn_protocols = Purpose::ALL.map(|purpose| purpose.alpn().to_vec()).to_vec();
     // A resumed session would not show its certificate again, early data could be replayed.
     tls.session_storage = Arc::new(NoServerSessionStorage {});
     tls.send_tls13_tickets = 0;
@@ -78,18 +104,30 @@ fn server_tls(
 }
 
 fn client_tls(
-    identity: &Identity,
-    roots: Arc<RootCertStore>,
+    certified: Arc<CertifiedKey>,
+    verifier: Arc<dyn ServerCertVerifier>,
+    purpose: Purpose,
 ) -> Result<rustls::ClientConfig, TlsErrorKind> {
-    let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider()).build()?;
+    // "Dangerous" is a verifier other than the library's: ours looks at all but the name.
     let mut tls = rustls::ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])?
-        .with_webpki_verifier(verifier)
-        .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified())));
-    tls.alpn_protocols = vec![ALPN.to_vec()];
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
+    tls.alpn_protocols = vec![purpose.alpn().to_vec()];
     tls.resumption = Resumption::disabled();
     tls.enable_early_data = false;
     Ok(tls)
+}
+
+fn client(
+    tls: &Arc<rustls::ClientConfig>,
+    limits: &Limits,
+    idle_timeout: Duration,
+) -> Result<ClientConfig, TlsErrorKind> {
+    let mut config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls.clone())?));
+    config.transport_config(Arc::new(transport(limits, idle_timeout)?));
+    Ok(config)
 }
 
 fn server(tls: rustls::ServerConfig, limits: &Limits) -> Result<ServerConfig, TlsErrorKind> {
