@@ -18,7 +18,7 @@ use crate::driver::{Driver, millis};
 use crate::error::{OpenError, StartError, StopError};
 use crate::health::Health;
 use crate::limits::{
-    CLOSE_TIMEOUT, FLUSH_LOOK, FLUSH_REPORT_INTERVAL, FLUSH_TIMEOUT, ID_DRAWS_MAX, SHARDS,
+    CLOSE_TIMEOUT, FLUSH_LOOK, FLUSH_REPORT_INTERVAL, FLUSH_TIMEOUT, ID_DRAWS_MAX, SHARDS, STRANGERS_MAX,
 };
 use crate::links::{Links, hash_of};
 use crate::rotated::Rotated;
@@ -430,7 +430,7 @@ fn endpoint_config(config: &Config, identity: Identity, links: &Links) -> Endpoi
         identity,
         hello: links.hello().encode().into(),
         peers: peers.collect(),
-        strangers_max: 0,
+        strangers_max: if config.cluster().is_fixed() { 0 } else { STRANGERS_MAX },
         limits: transport::Limits {
             frame_bytes_max: limits.frame_bytes_max,
             lane_queue_bytes_max: limits.lane_queue_bytes_max,

@@ -23,9 +23,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use membership::bootstrap::{Bootstrap, Claimant, Standing, Step};
+use membership::suspects::{SuspectPolicy, Suspects};
 use membership::{
-    Chart, Group, Letter, News, Outsider, Place, ProposeError, Seen, Settings, Store,
-    SuspectPolicy, Suspects, Voter,
+    Chart, Group, Letter, News, Outsider, Place, ProposeError, Seen, Settings, Store, Voter,
 };
 use protocol::{Copies, Decision, MemberName, Refused, View, Zone};
 use session::Inc;
@@ -459,10 +459,6 @@ impl Steward {
 
     async fn advance_bootstrap(&mut self) {
         while let Some((store, bootstrap)) = &mut self.directory {
-            if let Some(outdated) = bootstrap.outdated() {
-                self.retire(&outdated.to_string()).await;
-                return;
-            }
             let standing = match bootstrap.step() {
                 Step::Wait(_) => return,
                 Step::Done { .. } => return self.start_voter().await,
