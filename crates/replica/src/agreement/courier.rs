@@ -1,7 +1,7 @@
 //! Carries the requests of Raft over the control lanes, and brings back their answers.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use membership::{Answering, Letter, Link, LinkError};
@@ -18,7 +18,8 @@ const QUESTIONS_MAX: usize = 1_024;
 
 /// The requests that wait for an answer.
 pub(super) struct Courier {
-    driver: Arc<Driver>,
+    /// Raft holds this to its end; the driver does not wait for that.
+    driver: Weak<Driver>,
     numbers: AtomicU64,
     waiting: Mutex<HashMap<u64, Question>>,
 }
@@ -29,8 +30,8 @@ struct Question {
 }
 
 impl Courier {
-    pub(super) fn new(driver: Arc<Driver>) -> Self {
-        Self { driver, numbers: AtomicU64::new(0), waiting: Mutex::default() }
+    pub(super) fn new(driver: &Arc<Driver>) -> Self {
+        Self { driver: Arc::downgrade(driver), numbers: AtomicU64::new(0), waiting: Mutex::default() }
     }
 
     /// An answer has arrived from that node. One that nobody waits for is dropped.
@@ -62,7 +63,8 @@ impl Courier {
         }
         // Taken out again also if whoever asks gives up.
         let _guard = Guard { courier: self, number };
-        if !self.driver.send_letter(&peer, Letter::Ask { number, request }.to_bytes()) {
+        let letter = Letter::Ask { number, request }.to_bytes();
+        if !self.driver.upgrade().is_some_and(|driver| driver.send_letter(&peer, letter)) {
             return Err(unreachable());
         }
         answer.await.map_err(|_| LinkError::Lost(to.clone()))

@@ -152,11 +152,11 @@ impl Steward {
         }
     }
 
-    /// True while this node votes and another could in its place.
+    /// True while this node votes and another could in its place. Its own Raft does not hear of it
+    /// when it votes no more.
     fn has_duty(&self) -> bool {
-        let Some(status) = self.voter.as_ref().map(|voter| voter.status()) else { return false };
-        let Some(raft) = status.raft else { return false };
-        let votes = raft.voters.contains_key(&status.raft_id);
+        let (Some(voter), Some(chart)) = (&self.voter, &self.chart) else { return false };
+        let votes = chart.voters.contains_key(&voter.status().raft_id);
         let can_vote = |heard: &super::Heard| {
             heard.news.directory.is_some() && !is_silent(heard.at, Instant::now())
         };

@@ -244,7 +244,7 @@ impl Steward {
         });
         let now = Instant::now();
         Self {
-            courier: Arc::new(Courier::new(driver.clone())),
+            courier: Arc::new(Courier::new(&driver)),
             driver,
             me,
             cluster,
@@ -582,22 +582,23 @@ impl Steward {
         });
     }
 
-    /// Has a decision made: by this node's voter, if it knows who leads, else by asking the voters,
-    /// those first that have said that they lead.
+    /// Has a decision made: by this node's voter, if it leads; else by asking the voter that has said
+    /// that it does, or all. What this node's own Raft knows of a leader may be of long ago: once it
+    /// does not vote any more, nobody tells it anything.
     fn decided(
         &self,
         decision: Decision,
     ) -> impl Future<Output = Result<u64, ProposeError>> + Send + use<> {
-        let voter = self.voter.clone().filter(|voter| {
-            voter.status().raft.is_some_and(|raft| raft.leader.is_some())
-        });
-        let chart = self.chart.clone();
+        let voter = self.voter.clone().filter(|_| self.leads());
         let courier = self.courier.clone();
+        let own_name = member_name(&self.me.name);
         let leads = |name: &MemberName| self.heard.get(name).is_some_and(|heard| heard.news.leads);
-        let voters = chart.map(|chart| {
-            let leaders = chart.voters.iter().filter(|(_, place)| leads(&place.name));
-            let leaders: BTreeMap<_, _> = leaders.map(|(id, place)| (*id, place.clone())).collect();
-            (chart.group, if leaders.is_empty() { chart.voters } else { leaders })
+        let voters = self.chart.as_ref().map(|chart| {
+            let others = chart.voters.iter().filter(|(_, place)| place.name != own_name);
+            let others: BTreeMap<_, _> = others.map(|(id, place)| (*id, place.clone())).collect();
+            let mut leaders = others.clone();
+            leaders.retain(|_, place| leads(&place.name));
+            (chart.group, if leaders.is_empty() { others } else { leaders })
         });
         async move {
             match (voter, voters) {

@@ -74,7 +74,10 @@ impl Cluster {
             let knows = || {
                 let status = node.status();
                 let answering = status.peers.iter().filter(|peer| peer.reachable).count();
-                answering == others && status.members.len() == self.nodes.len()
+                answering == others
+                    && status.members.len() == self.nodes.len()
+                    && status.voters.len() == if others < 2 { 1 } else { 3 }
+                    && !status.is_in_transition
             };
             until(&format!("{} knows all", node.name()), knows).await;
         }
@@ -83,7 +86,8 @@ impl Cluster {
     async fn stop(&mut self, number: usize) {
         let name = format!("n{number}");
         self.apps.remove(&name);
-        self.nodes.remove(&name).unwrap().stop().await.unwrap();
+        let node = self.nodes.remove(&name).unwrap();
+        node.stop().await.unwrap();
     }
 
     fn app(&self, number: usize) -> &Router {
@@ -153,8 +157,10 @@ async fn sessions_live_on_two_of_four_nodes_and_are_served_by_all() {
             shops(&cluster, visitor, count).await;
         }
     }
-    let held: usize = cluster.nodes.values().map(|node| node.status().sessions).sum();
-    assert_eq!(held, 2 * visitors.len(), "two copies of each");
+    let held = || cluster.nodes.values().map(|node| node.status().sessions).sum::<usize>();
+    until("there are two copies of each", || held() == 2 * visitors.len()).await;
+    let is_over = |node: &Replica| !node.status().is_in_transition;
+    assert!(cluster.nodes.values().all(is_over), "nothing else is under way");
 }
 
 /// A node goes without a farewell, and comes back with an empty memory and its directory.
