@@ -54,5 +54,6 @@ const fn name(reason: Refusal) -> &'static str {
         Refusal::Slow => "slow",
         Refusal::Busy => "busy",
         Refusal::TooManyStrangers => "too_many_strangers",
+        Refusal::NotAnOperator => "not_an_operator",
     }
 }

@@ -1,4 +1,4 @@
-//! Connections that others make: admitted, authenticated, and handed to the pair they belong to.
+//! Connections that others make: admitted, authenticated, and handed over to where they belong.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use crate::endpoint::Shared;
 use crate::error::AttemptError;
 use crate::event::Close;
 use crate::name::NodeName;
+use crate::operators;
 use crate::preface::Preface;
 use crate::tls::{self, Purpose};
 
@@ -69,28 +70,48 @@ fn admit(shared: &Shared, incoming: Incoming, handshakes: usize) -> Option<Incom
     Some(incoming)
 }
 
-/// One handshake, from the first packet to the preface.
+/// A connection whose handshake is complete.
+enum Arrival {
+    /// One half of a link.
+    Half(NodeName, Offer),
+    Operator(Connection, NodeName),
+}
+
+/// One handshake, from the first packet until it is known what comes of it.
 async fn receive(shared: Arc<Shared>, connecting: Connecting, from: SocketAddr) {
     let limit = shared.limits.connect_timeout;
-    let handshake = async {
-        let connection = connecting.await?;
-        if Purpose::of(&connection) == Some(Purpose::Identify) {
-            // It has seen the certificate of this node, and closes as soon as it has read it.
-            return Err(connection.closed().await.into());
+    let arrival = timeout(limit, arrive(&shared, connecting)).await;
+    match arrival.unwrap_or(Err(AttemptError::Slow)) {
+        Ok(Arrival::Half(name, offer)) => shared.peers.hand_over(&shared, &name, offer),
+        Ok(Arrival::Operator(connection, name)) => {
+            // A task of its own: this one is counted as a handshake.
+            shared.spawn(operators::serve(shared.clone(), connection, name.to_string()));
         }
-        let identified = identify(&shared, &connection);
-        let name = identified.inspect_err(|refusal| {
-            let words = shared.words(*refusal);
-            connection.close(Close::Refused.code(), words.as_bytes());
-        });
-        let name = name.map_err(AttemptError::Refused)?;
-        let (lane, receive, preface) = Preface::receive(&connection).await?;
-        Ok((name, Offer { connection, lane, receive, preface }))
-    };
-    let outcome = timeout(limit, handshake).await.unwrap_or(Err(AttemptError::Slow));
-    match outcome {
-        Ok((name, offer)) => shared.peers.hand_over(&shared, &name, offer),
         Err(error) => refuse(&shared, &error, from),
+    }
+}
+
+async fn arrive(shared: &Shared, connecting: Connecting) -> Result<Arrival, AttemptError> {
+    let connection = connecting.await?;
+    let turn_away = |words: &str| connection.close(Close::Refused.code(), words.as_bytes());
+    match Purpose::of(&connection) {
+        Some(Purpose::Lanes) => {
+            let name = identify(shared, &connection)
+                .inspect_err(|refusal| turn_away(&shared.words(*refusal)))
+                .map_err(AttemptError::Refused)?;
+            let (lane, receive, preface) = Preface::receive(&connection).await?;
+            Ok(Arrival::Half(name, Offer { connection, lane, receive, preface }))
+        }
+        // It has seen the certificate of this node, and closes as soon as it has read it.
+        Some(Purpose::Identify) => Err(connection.closed().await.into()),
+        Some(Purpose::Operators) => {
+            let name = tls::authenticate_operator(&connection, &shared.cluster)
+                .inspect_err(|refusal| turn_away(refusal.to_holder()))
+                .map_err(AttemptError::Refused)?;
+            Ok(Arrival::Operator(connection, name))
+        }
+        // TLS insists on one of them.
+        None => Err(AttemptError::Refused(Refusal::Handshake)),
     }
 }
 

@@ -21,6 +21,7 @@ use crate::inbox::Inbox;
 use crate::lane::Lane;
 use crate::limits::{GOODBYE_WAIT_MAX, HELLO_BYTES_MAX, Limits};
 use crate::name::{ClusterName, NodeName};
+use crate::operators::{Desk, Operators};
 use crate::pair::Peer;
 use crate::peers::Peers;
 use crate::socket::{self, CountingSocket};
@@ -111,6 +112,7 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) settings: RwLock<Settings>,
     pub(crate) peers: Peers,
+    pub(crate) operators: Desk,
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) meters: Arc<Meters>,
     stopping: watch::Sender<bool>,
@@ -146,6 +148,7 @@ impl Endpoint {
             limits: config.limits,
             settings: RwLock::new(settings),
             peers: Peers::new(config.strangers_max),
+            operators: Desk::new(),
             inbox: inbox.clone(),
             meters,
             stopping: watch::Sender::new(false),
@@ -206,6 +209,12 @@ impl Endpoint {
         identify::ask(&self.shared, address).await
     }
 
+    /// The requests of operators, who are served as soon as this is called; until then, and when
+    /// what it returned is dropped, they are refused. `None` from the second call on.
+    pub fn operators(&self) -> Option<Operators> {
+        self.shared.operators.operators(self.shared.stopping.subscribe())
+    }
+
     /// Ends the link with a peer, if there is one; a new one is made after a pause. For a peer
     /// that broke the rules of what the frames contain.
     pub fn disconnect(&self, peer: &NodeName, reason: &str) {
@@ -231,6 +240,8 @@ impl Endpoint {
                 pair.abort();
             }
         }
+        // Those whose requests were answered by now are still told.
+        let _ = timeout_at(flush_until.into(), self.shared.operators.left()).await;
         self.shared.close();
         let until = until.min(Instant::now() + GOODBYE_WAIT_MAX);
         let _ = timeout_at(until.into(), self.shared.endpoint.wait_idle()).await;

@@ -1,5 +1,5 @@
 //! A client that breaks the rules on purpose: any certificate or none, any bytes on a lane. And a
-//! server under any name.
+//! server that does.
 //! For tests only (feature `hostile-testing`).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -7,7 +7,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use quinn::{ClientConfig, Connection, RecvStream, SendStream, ServerConfig};
+use quinn::{
+    ClientConfig, Connection, Incoming, ReadError, ReadToEndError, RecvStream, SendStream,
+    ServerConfig, VarInt,
+};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::version::TLS13;
 use rustls::{DigitallySignedStruct, SignatureScheme};
@@ -15,12 +18,14 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use thiserror::Error;
 
+use crate::credentials::provider;
 use crate::error::AttemptError;
 use crate::event::Close;
+use crate::exchange::Unanswered;
 use crate::frame::{Decoder, HEADER_BYTES};
-use crate::identity::provider;
 use crate::issue::CertAndKey;
 use crate::lane::{self, Lane};
+use crate::limits::OPERATOR_ANSWER_BYTES_MAX;
 use crate::preface::{self, Preface};
 use crate::random;
 use crate::tls::Purpose;
@@ -88,6 +93,36 @@ impl HostileConnection {
         stream.write_all(bytes).await.map_err(failed)?;
         Ok(HostileStream(stream))
     }
+
+    /// Opens a stream as for a request of an operator, once the node allows it, and sends any
+    /// bytes on it.
+    ///
+    /// # Errors
+    /// The connection has ended.
+    pub async fn ask(&self, bytes: &[u8]) -> Result<HostileRequest, HostileError> {
+        let (mut send, receive) = self.connection.open_bi().await.map_err(failed)?;
+        send.write_all(bytes).await.map_err(failed)?;
+        Ok(HostileRequest { stream: HostileStream(send), answer: receive })
+    }
+}
+
+/// A request that need not be one.
+#[derive(Debug)]
+pub struct HostileRequest {
+    /// The way towards the node.
+    pub stream: HostileStream,
+    answer: RecvStream,
+}
+
+impl HostileRequest {
+    /// What comes back until the stream ends, or why nothing does.
+    pub async fn outcome(&mut self) -> Result<Vec<u8>, Option<Unanswered>> {
+        let bytes_max = OPERATOR_ANSWER_BYTES_MAX + HEADER_BYTES;
+        self.answer.read_to_end(bytes_max).await.map_err(|error| match error {
+            ReadToEndError::Read(ReadError::Reset(code)) => Unanswered::of(code),
+            ReadToEndError::Read(_) | ReadToEndError::TooLong => None,
+        })
+    }
 }
 
 /// A stream towards a node.
@@ -152,17 +187,41 @@ impl HostileLink {
     }
 }
 
-/// A server with any certificate, which takes every connection and says nothing on it. It ends
-/// when it is dropped.
+/// A server with any certificate, which takes every connection. It ends when it is dropped.
 #[derive(Debug)]
 pub struct HostileServer(quinn::Endpoint);
 
+/// What a [`HostileServer`] says on a connection.
+#[derive(Debug, Clone)]
+struct Says {
+    /// First, on a stream of its own.
+    welcome: Bytes,
+    /// To each request, whatever it is.
+    answer: Bytes,
+}
+
 impl HostileServer {
-    /// Listens on loopback; for within a tokio runtime.
+    /// Listens on loopback, within a tokio runtime, and says nothing.
     ///
     /// # Errors
     /// The certificate or the key is none.
     pub fn start(credentials: &CertAndKey) -> Result<Self, HostileError> {
+        Self::listen(credentials, None)
+    }
+
+    /// The same, but it welcomes operators with any bytes, and answers with any bytes.
+    ///
+    /// # Errors
+    /// The certificate or the key is none.
+    pub fn answering(
+        credentials: &CertAndKey,
+        welcome: Bytes,
+        answer: Bytes,
+    ) -> Result<Self, HostileError> {
+        Self::listen(credentials, Some(Says { welcome, answer }))
+    }
+
+    fn listen(credentials: &CertAndKey, says: Option<Says>) -> Result<Self, HostileError> {
         let (cert, key) = parse(credentials)?;
         let mut tls = rustls::ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&TLS13])
@@ -177,11 +236,8 @@ impl HostileServer {
         let endpoint = endpoint.map_err(failed)?;
         let accepting = endpoint.clone();
         tokio::spawn(async move {
-            let mut connections = Vec::new();
             while let Some(incoming) = accepting.accept().await {
-                if let Ok(connection) = incoming.await {
-                    connections.push(connection);
-                }
+                tokio::spawn(attend(incoming, says.clone()));
             }
         });
         Ok(Self(endpoint))
@@ -200,6 +256,22 @@ impl Drop for HostileServer {
     fn drop(&mut self) {
         self.0.close(Close::Abandoned.code(), b"");
     }
+}
+
+/// Says it, and holds the connection until the other side ends it.
+async fn attend(incoming: Incoming, says: Option<Says>) -> Result<(), AttemptError> {
+    let connection = incoming.await?;
+    if let Some(Says { welcome, answer }) = says {
+        connection.set_max_concurrent_bi_streams(VarInt::from_u32(8));
+        let mut stream = connection.open_uni().await?;
+        stream.write_all(&welcome).await?;
+        loop {
+            let (mut send, _) = connection.accept_bi().await?;
+            send.write_all(&answer).await?;
+        }
+    }
+    connection.closed().await;
+    Ok(())
 }
 
 async fn answer(connection: &HostileConnection) -> Result<RecvStream, AttemptError> {

@@ -15,10 +15,10 @@ use thiserror::Error;
 use tokio::time::timeout;
 
 use crate::counters::Refusal;
+use crate::credentials::provider;
 use crate::endpoint::Shared;
-use crate::error::AttemptError;
+use crate::error::{AttemptError, closing_words};
 use crate::event::{Close, words};
-use crate::identity::provider;
 use crate::name::{ClusterName, NodeName};
 use crate::{subject, tls};
 
@@ -33,7 +33,8 @@ pub enum IdentifyError {
     },
     /// Who answers is no node of this cluster.
     #[error(
-        "who answers on UDP {address} is refused: {refusal}; correct the address, or issue the certificate there with this cluster's authority"
+        "who answers on UDP {address} is refused: {refusal}; correct the address, or issue the \
+         certificate there with this cluster's authority"
     )]
     Refused {
         /// The address.
@@ -118,10 +119,12 @@ impl IdentifyError {
             Some(refusal) => Self::Refused { address, refusal },
             None => match error {
                 AttemptError::Dial(source) => Self::Dial { address, source: DialError(source) },
-                AttemptError::Connection(
-                    ConnectionError::ApplicationClosed(quinn::ApplicationClose { reason, .. })
-                    | ConnectionError::ConnectionClosed(quinn::ConnectionClose { reason, .. }),
-                ) => Self::RefusedThere { address, words: words(&reason) },
+                AttemptError::Connection(ConnectionError::ApplicationClosed(close)) => {
+                    Self::RefusedThere { address, words: words(&close.reason) }
+                }
+                AttemptError::Connection(ConnectionError::ConnectionClosed(close)) => {
+                    Self::RefusedThere { address, words: closing_words(&close) }
+                }
                 AttemptError::NoAnswer(_)
                 | AttemptError::Connection(_)
                 | AttemptError::Resolve { .. }

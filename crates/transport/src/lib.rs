@@ -19,6 +19,9 @@
 //! - A *lane* is an ordered flow of frames in each direction. Nothing on a lane is repeated after
 //!   a link has ended: what was not received is lost, and the user of this crate sends again what
 //!   still matters.
+//! - An *operator* has a certificate of its own kind, can never be a peer or a stranger, and makes
+//!   requests ([`Operator`]) that the embedding program answers ([`Endpoint::operators`]). No node
+//!   can make any.
 //! - Everything is bounded, see [`Limits`]. A peer that does not read makes
 //!   [`Endpoint::try_send`] say [`SendError::Full`]; a user that does not call [`Events::next`]
 //!   makes its peers wait.
@@ -28,9 +31,11 @@
 mod accept;
 mod attempt;
 mod counters;
+mod credentials;
 mod endpoint;
 mod error;
 mod event;
+mod exchange;
 mod frame;
 #[cfg(feature = "hostile-testing")]
 pub mod hostile;
@@ -43,6 +48,8 @@ mod lane;
 mod limits;
 mod link;
 mod name;
+mod operator_client;
+mod operators;
 mod pair;
 mod peers;
 mod preface;
@@ -58,8 +65,14 @@ pub use endpoint::{
 };
 pub use error::{SendError, StartError, TlsError};
 pub use event::{DownReason, Event, FrameViolation};
+pub use exchange::Unanswered;
 pub use identify::{DialError, IdentifyError};
-pub use identity::{Identity, IdentityError, NoNodeName, PEM_BYTES_MAX, TlsFile, TlsPaths};
+pub use identity::{
+    Holder, Identity, IdentityError, NoHolderName, OperatorIdentity, PEM_BYTES_MAX, TlsFile,
+    TlsPaths,
+};
 pub use lane::Lane;
-pub use limits::{HELLO_BYTES_MAX, Limits};
+pub use limits::{HELLO_BYTES_MAX, Limits, OPERATOR_ANSWER_BYTES_MAX, OPERATOR_REQUEST_BYTES_MAX};
 pub use name::{ClusterName, NAME_BYTES_MAX, NameError, NodeName};
+pub use operator_client::{Operator, OperatorError};
+pub use operators::{OperatorRequest, Operators};

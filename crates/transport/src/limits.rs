@@ -61,6 +61,28 @@ pub(crate) const REASON_BYTES_MAX: usize = 256;
 /// Least time between two log lines about refusals for the same reason.
 pub(crate) const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
+/// Longest request of an operator, in bytes: a command and what it is about.
+pub const OPERATOR_REQUEST_BYTES_MAX: usize = 64 * 1024;
+
+/// Longest answer to an operator, in bytes: the status of a large cluster, as long as the longest
+/// frame between nodes.
+pub const OPERATOR_ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Connections of operators at once. People and what watches for them, no more: the connections
+/// are for peers.
+pub(crate) const OPERATORS_MAX: usize = 8;
+
+/// Requests that one operator may have open at once on a connection: one that takes long, and one
+/// that asks how it is going.
+pub(crate) const OPERATOR_REQUESTS_MAX: usize = 2;
+
+// All answers together, in bytes, if no operator reads.
+const _: () =
+    assert!(OPERATORS_MAX * OPERATOR_REQUESTS_MAX * OPERATOR_ANSWER_BYTES_MAX <= 64 * 1024 * 1024);
+
+/// Addresses behind one name that an operator tries at once.
+pub(crate) const OPERATOR_ADDRESSES_MAX: usize = 8;
+
 /// Bounds that a configuration may change. The defaults are those of the protocol.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
@@ -94,6 +116,11 @@ pub struct Limits {
     /// replaced at a random age between half of this and all of it, so that not all links of a
     /// cluster are replaced at once.
     pub connection_age_max: Duration,
+    /// Time for a request of an operator, from its first byte to the last one of its answer.
+    pub operator_deadline: Duration,
+    /// Time without a request after which an operator is disconnected, so that another one may
+    /// take the place.
+    pub operator_idle_timeout: Duration,
 }
 
 impl Default for Limits {
@@ -112,6 +139,8 @@ impl Default for Limits {
             backoff_min: Duration::from_millis(50),
             backoff_max: Duration::from_secs(5),
             connection_age_max: Duration::from_secs(24 * 60 * 60),
+            operator_deadline: Duration::from_secs(30),
+            operator_idle_timeout: Duration::from_secs(60),
         }
     }
 }

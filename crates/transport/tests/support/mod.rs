@@ -3,6 +3,8 @@
 // Each test file uses a part of this; what fails here fails the test.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
+pub mod operator;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
