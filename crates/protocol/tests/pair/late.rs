@@ -4,7 +4,8 @@
 use protocol::{Ack, Commit, Envelope, Message, Opened, Outcome, Report};
 use session::{Inc, Token};
 
-use crate::support::{Net, is_deltas, is_repair, set};
+use crate::support::membership::few_shards;
+use crate::support::{Net, is_deltas, is_repair, key, key_in, set};
 
 fn is_fetched(envelope: &Envelope) -> bool {
     matches!(envelope.message, Message::Fetched { .. })
@@ -205,4 +206,40 @@ fn a_session_is_not_denied_without_the_writer_that_the_token_names() {
     net.lose_nothing();
     net.release_views();
     net.settle();
+}
+
+/// Tests rule L1: a comparison that a peer began by an earlier epoch makes nothing clean, though it
+/// begins once more by a later one: it may go by what it was answered first.
+#[test]
+fn a_comparison_does_not_count_from_its_repeated_beginning() {
+    let mut net = Net::agreed_with(2, 0, 0, |options| {
+        few_shards(options);
+        options.outbox_sessions_max = 2;
+    });
+    let (a, b) = (net.inc(0), net.inc(1));
+    net.hold_views();
+    net.resize(2);
+    net.hand(0);
+    net.lose(move |e| e.from == a && !matches!(e.message, Message::Pull));
+    net.log.clear();
+    net.inject(0, 1, Message::Pull);
+    let begun = |e: &Envelope| e.from == b && matches!(e.message, Message::Root { .. });
+    net.run_until("b begins", |net| net.count(begun) == 1);
+    net.run_ms(20);
+    let same = |message: &Message| matches!(message, Message::Same { .. });
+    let answer = sent(&net, a, same).expect("they are equal");
+    (0..4).for_each(|number| drop(net.create(0, key_in(7, number))));
+    let lag = net.node(0).lags().next().expect("b");
+    assert!(lag.slots == 1 && !net.holds(1, key(7)), "a has noted the slot: {lag:?}");
+    net.hand(1);
+    net.run_until("b begins again", |net| net.count(begun) == 2);
+    net.run_ms(20);
+    net.handle(1, a, answer);
+    net.run_ms(20);
+    assert_eq!(net.count(|e| e.from == b && matches!(e.message, Message::Compared { .. })), 1);
+    assert!(!net.holds(1, key(7)) && net.node(0).may_lack(b, key(7)), "b lacks it, and a knows");
+    net.lose_nothing();
+    net.release_views();
+    net.settle();
+    assert!(net.holds(1, key(7)));
 }
