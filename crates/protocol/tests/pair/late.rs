@@ -208,6 +208,38 @@ fn a_session_is_not_denied_without_the_writer_that_the_token_names() {
     net.settle();
 }
 
+/// Tests rules A5 and N1: of a session without edits the token names who executed the creation, who
+/// alone may have it.
+#[test]
+fn a_session_is_not_denied_without_the_executor_of_its_creation() {
+    let mut net = Net::agreed(4, 2, 0);
+    let key = net.key_owned_by(&[0, 2]);
+    net.resize(1);
+    net.settle();
+    net.hold_views();
+    net.drain_member(0);
+    hand(&mut net, &[0, 2, 3]);
+    net.run_until("c has caught up", |net| net.node(2).speaks_for(key));
+    net.cut(0, 3);
+    net.run_ms(3_000);
+    let (a, c, d) = (net.inc(0), net.inc(2), net.inc(3));
+    net.lose(move |e| {
+        e.to == a && (is_deltas(e) || is_repair(e)) || e.from == c && e.to != d && is_fetched(e)
+    });
+    let seen = net.create(3, key).version;
+    assert!(net.holds(2, key) && !net.holds(0, key) && net.owners(1, key) == [0]);
+    assert!(seen.get(d).is_some() && seen.get(c).is_some(), "who made it, who has it: {seen:?}");
+    let token = Token { version: seen, may_expire: net.now.plus(60_000) };
+    let ticket = net.ask_open(1, key, Some(token));
+    net.run_ms(200);
+    assert!(!net.hosts[1].opened.contains_key(&ticket), "c has it");
+    net.lose_nothing();
+    assert!(matches!(net.opened(1, ticket), Opened::Session { .. }));
+    net.mend(0, 3);
+    net.release_views();
+    net.settle();
+}
+
 /// Tests rule L1: a comparison that a peer began by an earlier epoch makes nothing clean, though it
 /// begins once more by a later one: it may go by what it was answered first.
 #[test]
