@@ -1,11 +1,15 @@
 //! Which peers answer, and whose clock is off: once per process, beside its shards.
+//!
+//! A process that is slow itself hears others late, and would suspect those that are well. So it
+//! judges itself first, as Lifeguard does (Dadgar, Phillips, Currey 2018): the worse its *local
+//! health*, the more silence it takes to suspect somebody.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 use session::{Inc, SKEW_MS_MAX, Time};
 
-use crate::limits::{HEARTBEAT_MS, SUSPECT_MS};
+use crate::limits::{HEARTBEAT_MS, SUSPECT_MS, TICK_MS};
 use crate::view::MemberName;
 
 /// Measured offsets older than this say nothing any more, in milliseconds.
@@ -14,6 +18,35 @@ const OFFSET_AGE_MS_MAX: u64 = 5_000;
 /// An offset beyond two fifths of the tolerated skew counts against the clock (rule H3): two nodes
 /// that are each that far off in opposite directions still tolerate each other.
 const OFFSET_MS_MAX: u64 = SKEW_MS_MAX * 2 / 5;
+
+/// The local health of a process that is well.
+const HEALTH_MIN: u64 = 1;
+
+/// It is never worse than this: a peer that is dead is suspected after 16 s by whoever still runs.
+const HEALTH_MAX: u64 = 8;
+
+/// Each such time without trouble makes the local health better by one, in milliseconds.
+const HEALTHY_MS: u64 = 10_000;
+
+/// A tick that comes so much later than it should is trouble, in milliseconds: heartbeats of this
+/// process are late too.
+const TICK_LATE_MS: u64 = HEARTBEAT_MS;
+
+/// So many peers have to fall silent at once, and more than half of those that were heard, to be
+/// taken for trouble of this process. Fewer may well have crashed together.
+const QUIET_PEERS_MIN: usize = 3;
+
+/// A heartbeat after a longer pause shows that one was lost, in milliseconds: both of its
+/// neighbours may be off by a tick.
+const BEAT_LATE_MS: u64 = 2 * (HEARTBEAT_MS - TICK_MS);
+
+/// The silence of a peer whose heartbeats come irregularly is borne up to so many times as long: of
+/// twelve heartbeats one arrives, if one in five is lost.
+const PATIENCE_MAX: u64 = 3;
+
+/// Each such time of regular heartbeats takes one off that, in milliseconds: longer than it takes
+/// for one in five to miss.
+const STEADY_MS: u64 = 30_000;
 
 /// «I am here, and this is my clock.»
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,7 +65,7 @@ pub enum LivenessEvent {
     Send(MemberName, Heartbeat),
     /// That process of that member answers.
     Reachable(MemberName, Inc),
-    /// It is suspected: its connection is down, or it has been silent for two seconds.
+    /// It is suspected: its connection is down, or it has been silent for too long.
     Suspected(MemberName, Inc),
     /// This node's own clock is off (true) or fits the others' again (false).
     ClockFault(bool),
@@ -43,10 +76,82 @@ struct Peer {
     inc: Inc,
     heard: Time,
     suspected: bool,
+    /// How many times as long as usual its silence is borne, from 1 on.
+    patience: u64,
+    /// Since when its heartbeats have come regularly, or `patience` has not changed.
+    steady: Time,
     /// Its last heartbeat: its clock, and ours when it arrived.
     last: Option<(Time, Time)>,
     /// By how much its clock is ahead, in milliseconds, and when that was measured.
     offset: Option<(i64, Time)>,
+}
+
+impl Peer {
+    const fn new(inc: Inc, now: Time) -> Self {
+        let (last, offset) = (None, None);
+        Self { inc, heard: now, suspected: false, patience: 1, steady: now, last, offset }
+    }
+
+    fn note_heard(&mut self, now: Time) {
+        // That it was gone for so long that it was suspected says nothing of its heartbeats.
+        if !self.suspected && now.since(self.heard) > BEAT_LATE_MS {
+            self.patience = (self.patience + 1).min(PATIENCE_MAX);
+            self.steady = now;
+        } else if now.since(self.steady) >= STEADY_MS {
+            self.patience = (self.patience - 1).max(1);
+            self.steady = now;
+        }
+        self.heard = now;
+    }
+
+    /// Nothing has been heard of it for that long, and it is not suspected yet.
+    const fn is_silent(&self, ms: u64, now: Time) -> bool {
+        !self.suspected && now.since(self.heard) > ms
+    }
+}
+
+/// How well this process is itself.
+#[derive(Debug)]
+struct Health {
+    /// From [`HEALTH_MIN`] to [`HEALTH_MAX`].
+    factor: u64,
+    /// Since when nothing has been wrong, or the factor has not changed.
+    well: Time,
+    /// The latest tick.
+    ticked: Option<Time>,
+    /// True while too many peers are silent at once. That counts once, or a node that is cut off
+    /// would wait for all others longer and longer.
+    quiet: bool,
+}
+
+impl Health {
+    const fn new() -> Self {
+        Self { factor: HEALTH_MIN, well: Time(0), ticked: None, quiet: false }
+    }
+
+    const fn worsen(&mut self, now: Time) {
+        if self.factor < HEALTH_MAX {
+            self.factor += 1;
+        }
+        self.well = now;
+    }
+
+    const fn improve(&mut self, now: Time) {
+        if self.factor > HEALTH_MIN && now.since(self.well) >= HEALTHY_MS {
+            self.factor -= 1;
+            self.well = now;
+        }
+    }
+
+    /// Notes a tick; for how long there has been none if that is too long.
+    fn tick(&mut self, now: Time) -> Option<u64> {
+        let ticked = self.ticked.replace(now).unwrap_or(now);
+        let late = Some(now.since(ticked)).filter(|ms| *ms > TICK_MS + TICK_LATE_MS);
+        if late.is_some() {
+            self.worsen(now);
+        }
+        late
+    }
 }
 
 /// Heartbeats with the members whose connection stands.
@@ -57,6 +162,7 @@ pub struct Liveness {
     peers: BTreeMap<MemberName, Peer>,
     next_beat: Time,
     fault: bool,
+    health: Health,
     events: VecDeque<LivenessEvent>,
 }
 
@@ -69,14 +175,14 @@ impl Liveness {
             peers: BTreeMap::new(),
             next_beat: Time(0),
             fault: false,
+            health: Health::new(),
             events: VecDeque::new(),
         }
     }
 
     /// A connection with a member stands, and its process introduced itself.
     pub fn handle_up(&mut self, name: &MemberName, inc: Inc, now: Time) {
-        let peer = Peer { inc, heard: now, suspected: false, last: None, offset: None };
-        if let Some(old) = self.peers.insert(name.clone(), peer)
+        if let Some(old) = self.peers.insert(name.clone(), Peer::new(inc, now))
             && old.inc != inc
             && !old.suspected
         {
@@ -100,7 +206,7 @@ impl Liveness {
         let Some(peer) = self.peers.get_mut(name) else {
             return;
         };
-        peer.heard = now;
+        peer.note_heard(now);
         peer.last = Some((beat.sent, now));
         if let Some((mine, held_ms)) = beat.echo {
             peer.offset = offset(mine, beat.sent.minus(held_ms), beat.sent, now).map(|o| (o, now));
@@ -120,8 +226,9 @@ impl Liveness {
                 self.beat(&name, now);
             }
         }
+        self.look_at_myself(now);
         for (name, peer) in &mut self.peers {
-            if !peer.suspected && now.since(peer.heard) > SUSPECT_MS {
+            if peer.is_silent(SUSPECT_MS * peer.patience.max(self.health.factor), now) {
                 peer.suspected = true;
                 self.events.push_back(LivenessEvent::Suspected(name.clone(), peer.inc));
             }
@@ -152,6 +259,31 @@ impl Liveness {
     #[must_use]
     pub const fn has_clock_fault(&self) -> bool {
         self.fault
+    }
+
+    /// How well this process is itself: 1 if it is well, up to 8 if its ticks come late or it hears
+    /// hardly anybody. So many times as long as usual the silence of others is borne.
+    #[must_use]
+    pub const fn local_health(&self) -> u64 {
+        self.health.factor
+    }
+
+    /// Judges this process by how its ticks come, and by who is silent.
+    fn look_at_myself(&mut self, now: Time) {
+        if let Some(ms) = self.health.tick(now).filter(|ms| *ms > SUSPECT_MS) {
+            // It was suspended. What others have sent meanwhile is still to be taken.
+            for peer in self.peers.values_mut() {
+                peer.heard = peer.heard.plus(ms).min(now);
+            }
+        }
+        let unsuspected = self.peers.values().filter(|peer| !peer.suspected).count();
+        let silent = self.peers.values().filter(|peer| peer.is_silent(SUSPECT_MS, now)).count();
+        let quiet = silent >= QUIET_PEERS_MIN && silent * 2 > unsuspected;
+        if quiet && !self.health.quiet {
+            self.health.worsen(now);
+        }
+        self.health.quiet = quiet;
+        self.health.improve(now);
     }
 
     fn beat(&mut self, name: &MemberName, now: Time) {
@@ -264,6 +396,180 @@ mod tests {
         assert!(drain(&mut liveness).iter().any(suspected));
         liveness.handle_tick(Time(2 * SUSPECT_MS));
         assert!(!drain(&mut liveness).iter().any(suspected), "once");
+    }
+
+    /// A process with peers that it hears regularly, from 10 s on.
+    struct Watch {
+        liveness: Liveness,
+        now: u64,
+        suspected: Vec<(u64, Inc)>,
+    }
+
+    const PEERS: [&str; 6] = ["b", "c", "d", "e", "f", "g"];
+
+    impl Watch {
+        fn of(peers: usize) -> Self {
+            let mut liveness = Liveness::new(Inc(1));
+            for (peer, inc) in PEERS.iter().take(peers).zip(2..) {
+                liveness.handle_up(&(*peer).into(), Inc(inc), Time(10_000));
+            }
+            Self { liveness, now: 10_000, suspected: Vec::new() }
+        }
+
+        /// Ticks for so long; of each heartbeat that is due, `comes` says whether it arrives.
+        fn run(&mut self, for_ms: u64, mut comes: impl FnMut(&str) -> bool) {
+            let until = self.now + for_ms;
+            while self.now < until {
+                self.now += TICK_MS;
+                if self.now.is_multiple_of(HEARTBEAT_MS) {
+                    for peer in PEERS {
+                        if comes(peer) {
+                            self.hear(peer);
+                        }
+                    }
+                }
+                self.tick();
+            }
+        }
+
+        fn hear(&mut self, peer: &str) {
+            let beat = Heartbeat { sent: Time(self.now), echo: None };
+            self.liveness.handle_heartbeat(&peer.into(), beat, Time(self.now));
+        }
+
+        fn tick(&mut self) {
+            self.liveness.handle_tick(Time(self.now));
+            for event in drain(&mut self.liveness) {
+                if let LivenessEvent::Suspected(_, inc) = event {
+                    self.suspected.push((self.now, inc));
+                }
+            }
+        }
+    }
+
+    /// Tests rule D1.
+    #[test]
+    fn a_peer_that_dies_is_suspected_after_two_seconds_and_a_tick() {
+        for peers in [1, 2, 6] {
+            let mut watch = Watch::of(peers);
+            watch.run(60_000, |_| true);
+            watch.run(10_000, |peer| peer != "b");
+            assert_eq!(watch.suspected, [(70_000 + SUSPECT_MS + TICK_MS, Inc(2))]);
+            assert_eq!(watch.liveness.local_health(), HEALTH_MIN);
+        }
+    }
+
+    /// Tests rule D1: whoever was suspended looks for a while as if all others had been.
+    #[test]
+    fn a_process_that_was_suspended_suspects_nobody_that_answers_again() {
+        for pause_ms in [1_000, 5_000, 30_000, 3_600_000] {
+            let mut watch = Watch::of(6);
+            watch.run(5_000, |_| true);
+            watch.now += pause_ms;
+            watch.tick();
+            assert_eq!(watch.liveness.local_health(), 2);
+            watch.run(5_000, |_| true);
+            assert_eq!(watch.suspected, [], "after {pause_ms} ms");
+            // Who does not answer is found all the same.
+            watch.run(5_000, |peer| peer != "c");
+            assert_eq!(watch.suspected.len(), 1);
+        }
+    }
+
+    /// Tests rule D1: the silence of those that went during the pause is borne for longer.
+    #[test]
+    fn whoever_died_during_a_pause_is_suspected_in_the_end() {
+        let mut watch = Watch::of(6);
+        watch.run(5_000, |_| true);
+        watch.now += 5_000;
+        watch.tick();
+        watch.run(5_000, |peer| peer != "c");
+        assert_eq!(watch.suspected, [(24_050, Inc(3))]);
+    }
+
+    /// Tests rule D1: the more ticks come late the less it trusts itself; and then more again.
+    #[test]
+    fn bound_health() {
+        let mut watch = Watch::of(2);
+        watch.run(5_000, |_| true);
+        for late in 1..12 {
+            watch.now += TICK_MS + TICK_LATE_MS;
+            watch.tick();
+            watch.now += TICK_MS + TICK_LATE_MS + 1;
+            PEERS.iter().for_each(|peer| watch.hear(peer));
+            watch.tick();
+            assert_eq!(watch.liveness.local_health(), (HEALTH_MIN + late).min(HEALTH_MAX));
+        }
+        watch.now = watch.now.next_multiple_of(HEARTBEAT_MS);
+        watch.run(HEALTHY_MS, |_| true);
+        assert_eq!(watch.liveness.local_health(), HEALTH_MAX - 1);
+        watch.run(6 * HEALTHY_MS, |_| true);
+        assert_eq!(watch.liveness.local_health(), HEALTH_MIN);
+        watch.run(6 * HEALTHY_MS, |_| true);
+        assert_eq!(watch.liveness.local_health(), HEALTH_MIN);
+        assert_eq!(watch.suspected, []);
+    }
+
+    /// Tests rule D1: two of many may have crashed; that most are silent says more of oneself.
+    #[test]
+    fn bound_quiet_peers() {
+        for (peers, dead, after_ms) in [
+            (2, &["b", "c"][..], SUSPECT_MS),
+            (4, &["b", "c"], SUSPECT_MS),
+            (6, &["b", "c", "d"], SUSPECT_MS),
+            (4, &["b", "c", "d"], 2 * SUSPECT_MS),
+            (6, &["b", "c", "d", "e"], 2 * SUSPECT_MS),
+            (6, &PEERS, 2 * SUSPECT_MS),
+        ] {
+            let mut watch = Watch::of(peers);
+            watch.run(10_000, |_| true);
+            watch.run(60_000, |peer| !dead.contains(&peer));
+            let expected = (2..).map(|inc| (20_000 + after_ms + TICK_MS, Inc(inc)));
+            let expected: Vec<_> = expected.take(dead.len()).collect();
+            assert_eq!(watch.suspected, expected, "{} of {peers}", dead.len());
+        }
+    }
+
+    /// Tests rule D1: one heartbeat in five is lost, for 10,000 s, of each of six peers.
+    #[test]
+    fn one_heartbeat_in_five_may_be_lost() {
+        let mut watch = Watch::of(6);
+        let mut state = 7_u64;
+        let mut chance = |below: u64| {
+            // A linear congruential generator, by Knuth's numbers.
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) % below
+        };
+        watch.run(10_000_000, |_| chance(5) != 0);
+        assert_eq!(watch.suspected, []);
+        assert_eq!(watch.liveness.local_health(), HEALTH_MIN, "that is not this process");
+        watch.run(PATIENCE_MAX * SUSPECT_MS + TICK_MS, |peer| peer != "d" && chance(5) != 0);
+        assert_eq!(watch.suspected.len(), 1, "who is dead is found");
+    }
+
+    /// Tests rule D1: a network that was cut is no bad one once it is whole again.
+    #[test]
+    fn whoever_was_away_is_borne_with_as_little_as_before() {
+        let mut watch = Watch::of(1);
+        watch.run(20_000, |_| false);
+        watch.run(1_000, |_| true);
+        assert_eq!(watch.liveness.peers[&"b".into()].patience, 1);
+    }
+
+    /// Tests rule D1: once its heartbeats are regular, a peer is borne with as little as before.
+    #[test]
+    fn bound_patience() {
+        let mut watch = Watch::of(1);
+        for _ in 0..9 {
+            watch.run(HEARTBEAT_MS, |_| false);
+            watch.run(HEARTBEAT_MS, |_| true);
+        }
+        assert_eq!(watch.suspected, []);
+        assert_eq!(watch.liveness.peers[&"b".into()].patience, PATIENCE_MAX);
+        watch.run((PATIENCE_MAX - 1) * STEADY_MS, |_| true);
+        assert_eq!(watch.liveness.peers[&"b".into()].patience, 1);
+        watch.run(STEADY_MS, |_| true);
+        assert_eq!(watch.liveness.peers[&"b".into()].patience, 1);
     }
 
     /// Tests rule D1: another process of the same member takes the place of the one before.
