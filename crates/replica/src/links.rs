@@ -294,7 +294,10 @@ mod tests {
         assert_eq!(process(&view, &"b".into(), Inc(78)), None, "another process of its name is");
         assert_eq!(process(&view, &"b".into(), Inc(79)), Some(Inc(4)));
         links.note(&peer, Some(Inc(4)));
-        assert_eq!((links.name_of(Inc(4)), links.inc_of(&peer)), (Some(peer.clone()), Some(Inc(4))));
+        assert_eq!(
+            (links.name_of(Inc(4)), links.inc_of(&peer)),
+            (Some(peer.clone()), Some(Inc(4)))
+        );
         links.note(&peer, None);
         assert_eq!((links.name_of(Inc(4)), links.inc_of(&peer)), (None, None));
     }

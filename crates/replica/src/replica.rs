@@ -18,7 +18,8 @@ use crate::driver::{Driver, millis};
 use crate::error::{OpenError, StartError, StopError};
 use crate::health::Health;
 use crate::limits::{
-    CLOSE_TIMEOUT, FLUSH_LOOK, FLUSH_REPORT_INTERVAL, FLUSH_TIMEOUT, ID_DRAWS_MAX, SHARDS, STRANGERS_MAX,
+    CLOSE_TIMEOUT, FLUSH_LOOK, FLUSH_REPORT_INTERVAL, FLUSH_TIMEOUT, ID_DRAWS_MAX, SHARDS,
+    STRANGERS_MAX,
 };
 use crate::links::{Links, hash_of};
 use crate::rotated::Rotated;

@@ -18,6 +18,7 @@ pub(super) struct NodeConfig {
     name: NodeName,
     listen: SocketAddr,
     members: BTreeMap<NodeName, String>,
+    is_fixed: bool,
     http: SocketAddr,
 }
 
@@ -50,6 +51,7 @@ impl NodeConfig {
             name: args.name.clone(),
             listen,
             members,
+            is_fixed: args.fixed,
             http: args.http,
         })
     }
@@ -86,15 +88,30 @@ impl fmt::Display for NodeConfig {
             f,
             "# Node {name} of the cluster {cluster}. What is not said here has its default;\n\
              # configs/node.toml of the project explains every key.\n\n\
-             [node]\nname = \"{name}\"\nlisten = \"{listen}\"\n\
-             # Where the others reach this node (UDP).\n\
-             advertise = {}\n\
-             # Who is a member is kept here: on a disk that outlives the process.\n\
-             data_dir = \"data\"\n\n\
-             [cluster]\nname = \"{cluster}\"",
-            quoted(self.members.get(name).map_or("", String::as_str)),
+             [node]\nname = \"{name}\"\nlisten = \"{listen}\""
         )?;
-        if self.is_alone() {
+        if !self.is_fixed {
+            let own = self.members.get(name).map_or("", String::as_str);
+            writeln!(
+                f,
+                "# Where the others reach this node (UDP).\n\
+                 advertise = {}\n\
+                 # Who is a member is kept here: on a disk that outlives the process.\n\
+                 data_dir = \"data\"",
+                quoted(own),
+            )?;
+        }
+        writeln!(f, "\n[cluster]\nname = \"{cluster}\"")?;
+        if self.is_fixed {
+            writeln!(
+                f,
+                "\n# All nodes and where the others reach them (UDP); the same on every node.\n\
+                 [cluster.members]"
+            )?;
+            for (member, address) in &self.members {
+                writeln!(f, "{member} = {}", quoted(address))?;
+            }
+        } else if self.is_alone() {
             writeln!(
                 f,
                 "# This node founds a cluster alone; others find it by its address as their seed.\n\

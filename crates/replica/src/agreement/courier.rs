@@ -1,8 +1,8 @@
 //! Carries the requests of Raft over the control lanes, and brings back their answers.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use membership::{Answering, Letter, Link, LinkError};
 use parking_lot::Mutex;
@@ -31,7 +31,11 @@ struct Question {
 
 impl Courier {
     pub(super) fn new(driver: &Arc<Driver>) -> Self {
-        Self { driver: Arc::downgrade(driver), numbers: AtomicU64::new(0), waiting: Mutex::default() }
+        Self {
+            driver: Arc::downgrade(driver),
+            numbers: AtomicU64::new(0),
+            waiting: Mutex::default(),
+        }
     }
 
     /// An answer has arrived from that node. One that nobody waits for is dropped.

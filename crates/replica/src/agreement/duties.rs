@@ -55,7 +55,8 @@ impl Steward {
         let is_member = |inc: &Inc| view.is_some_and(|view| view.contains(*inc));
         self.met.retain(is_member);
         self.unmet.retain(|inc, _| is_member(inc) && !self.met.contains(inc));
-        let is_new = |inc: &Inc| self.unmet.get(inc).is_some_and(|at| now.duration_since(*at) < UNMET);
+        let is_new =
+            |inc: &Inc| self.unmet.get(inc).is_some_and(|at| now.duration_since(*at) < UNMET);
         self.suspected = silent.into_iter().filter(|inc| !is_new(inc)).collect();
     }
 

@@ -423,9 +423,8 @@ impl Steward {
             return;
         }
         let own = self.group();
-        let is_foreign = |group: Group| {
-            group != chart.group && group.generation >= chart.group.generation
-        };
+        let is_foreign =
+            |group: Group| group != chart.group && group.generation >= chart.group.generation;
         if own.is_some_and(is_foreign) || known.is_some_and(|known| is_foreign(known.group)) {
             return;
         }
@@ -526,7 +525,11 @@ impl Steward {
             Some(inc) => {
                 self.synced.retain(|epoch| chart.view.layouts.iter().any(|l| l.epoch == *epoch));
                 let synced = self.driver.synced_epochs();
-                for epoch in synced.into_iter().filter(|epoch| !self.synced.contains(epoch)).collect::<Vec<_>>() {
+                for epoch in synced
+                    .into_iter()
+                    .filter(|epoch| !self.synced.contains(epoch))
+                    .collect::<Vec<_>>()
+                {
                     self.propose(What::Synced(epoch), Decision::Synced { inc, epoch });
                 }
                 if self.is_leaving {
@@ -539,7 +542,8 @@ impl Steward {
     fn join(&mut self) {
         let Some(chart) = &self.chart else { return };
         let running = chart.view.layouts.last().map(|layout| layout.copies);
-        if let Some(running) = running.filter(|copies| *copies != self.me.copies && !self.was_member)
+        if let Some(running) =
+            running.filter(|copies| *copies != self.me.copies && !self.was_member)
         {
             self.fatal.note(format!(
                 "this node is configured for {}, but the cluster runs with {}: configure it alike, \
@@ -629,12 +633,17 @@ impl Steward {
             (What::Synced(epoch), _) if is_so => {
                 self.synced.insert(epoch);
             }
-            (What::Remove(inc), Err(ProposeError::Refused { why: Refused::WouldLose(slots), .. })) => {
+            (
+                What::Remove(inc),
+                Err(ProposeError::Refused { why: Refused::WouldLose(slots), .. }),
+            ) => {
                 let slots = slots.len();
                 tracing::error!("removing {} loses {slots} slots of 4096: it was the last", inc.0);
                 self.given_up.insert(inc);
             }
-            (What::Join, Err(error)) => tracing::warn!("this node has not been let in yet: {error}"),
+            (What::Join, Err(error)) => {
+                tracing::warn!("this node has not been let in yet: {error}")
+            }
             _ => {}
         }
         self.note_done(what, PAUSE);
