@@ -11,6 +11,7 @@ use transport::{ClusterName, NodeName};
 
 use crate::cert::{self, CertError, MemberAddress};
 use crate::demo::{self, DemoError};
+use crate::operate::{self, OperateError};
 use crate::run::{self, RunError};
 
 /// Days that a certificate is valid by default: an authority, and what it issues.
@@ -41,6 +42,86 @@ enum Command {
     /// Make the certificates of a cluster
     #[command(subcommand)]
     Cert(CertCommand),
+    /// Say how a node is doing, and its cluster
+    Status(OperateArgs),
+    /// Say who is a member, or do something about it
+    Members(MembersArgs),
+    /// Change where copies of sessions are kept, on the whole running cluster
+    Mode(ModeArgs),
+    /// Let a node hand over what it holds, leave and end
+    Drain(OperateArgs),
+}
+
+/// Which node an operator asks, and who the operator is.
+#[derive(Debug, Args)]
+pub(crate) struct OperateArgs {
+    /// The node: its address for the others (QUIC, UDP)
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7001")]
+    pub(crate) node: String,
+    /// Folder that `cert operator` wrote
+    #[arg(long = "as", value_name = "DIR", default_value = "operator")]
+    pub(crate) certificate: PathBuf,
+    /// Name of the cluster: only to make sure that the certificate is for it
+    #[arg(long, value_name = "NAME")]
+    pub(crate) cluster: Option<ClusterName>,
+    /// Answer in JSON, for programs
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What `members` is asked for.
+#[derive(Debug, Args)]
+pub(crate) struct MembersArgs {
+    #[command(flatten)]
+    pub(crate) operate: OperateArgs,
+    #[command(subcommand)]
+    pub(crate) command: Option<MembersCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MembersCommand {
+    /// Remove a member that does not answer, without waiting any longer
+    Remove {
+        /// Its name
+        name: NodeName,
+        /// Also if sessions are lost that nobody else holds
+        #[arg(long)]
+        accept_loss: bool,
+    },
+    /// Make membership anew from what this node knows: the majority of the voters is lost for good
+    Recover {
+        /// Without it, only say what would happen
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// What `mode` is asked for.
+#[derive(Debug, Args)]
+pub(crate) struct ModeArgs {
+    /// "all-to-all": every node keeps every session; "primary-backup": one node and its backups
+    #[arg(value_name = "WORD")]
+    pub(crate) word: String,
+    /// Backups of a session, for "primary-backup"
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) backups: u64,
+    /// How long to wait until all sessions have moved
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    pub(crate) wait: u64,
+    #[command(flatten)]
+    pub(crate) operate: OperateArgs,
+}
+
+impl ModeArgs {
+    /// As it stands in a configuration.
+    pub(crate) fn shown(&self) -> String {
+        match self.word.as_str() {
+            "all-to-all" => "every member (mode = \"all-to-all\")".to_owned(),
+            word => {
+                format!("a primary and its backups (mode = \"{word}\", backups = {})", self.backups)
+            }
+        }
+    }
 }
 
 /// What `demo` is asked for.
@@ -107,7 +188,7 @@ enum CertCommand {
     Ca(AuthorityArgs),
     /// Make a folder with everything that a node needs
     Node(NodeArgs),
-    /// Make the certificate of a person; no command of this release takes it yet
+    /// Make the certificate of a person, for status, members, mode and drain
     Operator(OperatorArgs),
 }
 
@@ -185,6 +266,8 @@ pub(crate) enum Failure {
     Run(#[from] RunError),
     #[error(transparent)]
     Demo(#[from] DemoError),
+    #[error(transparent)]
+    Operate(#[from] OperateError),
 }
 
 impl Cli {
@@ -194,6 +277,10 @@ impl Cli {
             Command::Run(args) => Ok(run::run(&args)?),
             Command::Check(args) => Ok(run::check(&args.path)?),
             Command::Health(args) => Ok(run::health(&args)?),
+            Command::Status(args) => Ok(operate::status(&args)?),
+            Command::Members(args) => Ok(operate::members(&args.operate, args.command.as_ref())?),
+            Command::Mode(args) => Ok(operate::mode(&args)?),
+            Command::Drain(args) => Ok(operate::drain(&args)?),
             Command::Cert(command) => {
                 crate::say(command.run()?.trim_end());
                 Ok(ExitCode::SUCCESS)

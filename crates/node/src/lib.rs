@@ -8,6 +8,7 @@
 //!  contract  its plain endpoints, which any client can drive
 //!  shop      its pages for people
 //!  demo      a cluster on this machine: processes, a page, the way of its requests
+//!  operate   what operators ask of a node over its QUIC port
 //!  client    HTTP requests to a node
 //! ```
 
@@ -18,6 +19,7 @@ mod contract;
 mod demo;
 mod host;
 mod memory;
+mod operate;
 mod run;
 mod shop;
 

@@ -25,6 +25,7 @@ pub mod limits;
 mod links;
 mod meters;
 mod network;
+pub mod operate;
 mod replica;
 mod rotated;
 mod session;

@@ -22,6 +22,7 @@ use crate::limits::{
     STRANGERS_MAX,
 };
 use crate::links::{Links, hash_of};
+use crate::operate;
 use crate::rotated::Rotated;
 use crate::session::Session;
 use crate::tasks::{Fatal, Tasks};
@@ -46,6 +47,8 @@ pub(crate) struct Shared {
     rotated: Mutex<Rotated>,
     fatal: watch::Receiver<Option<String>>,
     is_draining: AtomicBool,
+    /// Set when an operator asks this node to drain.
+    pub(crate) drain_asked: watch::Sender<bool>,
     /// True once it was said that cookies leave over plain HTTP.
     #[cfg(feature = "axum")]
     is_warned: AtomicBool,
@@ -98,11 +101,17 @@ impl Replica {
             rotated: Mutex::default(),
             fatal: fatal.subscribe(),
             is_draining: AtomicBool::new(false),
+            drain_asked: watch::Sender::new(false),
             #[cfg(feature = "axum")]
             is_warned: AtomicBool::new(false),
             tasks,
         };
-        Ok(Self { shared: Arc::new(shared) })
+        let shared = Arc::new(shared);
+        if let Some(operators) = shared.driver.endpoint.operators() {
+            // It ends with the endpoint.
+            tokio::spawn(operate::serve(Arc::downgrade(&shared), operators));
+        }
+        Ok(Self { shared })
     }
 
     /// Opens the session that a client names, with the token that it brings. If there is none any
@@ -210,7 +219,7 @@ impl Replica {
         }
     }
 
-    /// Waits for `signal`, tells balancers to send no more requests, and gives them the time
+    /// Waits for `signal`, or for an operator who asks this node to drain; tells balancers to send no more requests, and gives them the time
     /// `node.drain_grace` to learn of it. For a server's graceful shutdown; afterwards
     /// [`stop`](Self::stop).
     pub fn drain_on<S>(&self, signal: S) -> impl Future<Output = ()> + Send + 'static + use<S>
@@ -219,7 +228,12 @@ impl Replica {
     {
         let shared = self.shared.clone();
         async move {
-            signal.await;
+            let mut asked = shared.drain_asked.subscribe();
+            tokio::select! {
+                () = signal => {}
+                // The sender lives as long as `shared`.
+                _ = asked.wait_for(|asked| *asked) => {}
+            }
             let grace = shared.config.node().drain_grace;
             shared.is_draining.store(true, Ordering::Relaxed);
             tracing::info!("draining: no new requests, please; serving for another {grace:?}");

@@ -173,6 +173,18 @@ fn operator_name(
     }
 }
 
+/// The cluster that an operator's certificate is for, by its own word.
+pub(crate) fn cluster_of_operator(path: &Path) -> Result<ClusterName, IdentityError> {
+    let pem = read_file(TlsFile::Cert, path)?;
+    let chain = certificates(TlsFile::Cert, path, &pem)?;
+    match subject(path, &chain[0], Holder::Operator)? {
+        Subject::Operator { cluster, .. } => Ok(cluster),
+        Subject::Node { .. } | Subject::Authority { .. } => {
+            Err(IdentityError::NotAnOperator { path: path.to_owned() })
+        }
+    }
+}
+
 fn subject(
     path: &Path,
     certificate: &CertificateDer<'_>,

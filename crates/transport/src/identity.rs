@@ -328,6 +328,15 @@ impl OperatorIdentity {
         Ok(Self(Arc::new(OperatorInner { name, cluster: cluster.clone(), credentials })))
     }
 
+    /// The cluster that a certificate of an operator is for; [`load`](Self::load) checks that its
+    /// authority says so too.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is no certificate of an operator.
+    pub fn cluster_of(certificate: &std::path::Path) -> Result<ClusterName, IdentityError> {
+        crate::credentials::cluster_of_operator(certificate)
+    }
+
     /// The name of the operator, from the certificate.
     pub fn name(&self) -> &str {
         self.0.name.as_str()

@@ -125,9 +125,11 @@ pub(crate) fn operator(args: &OperatorArgs) -> Result<String, CertError> {
     files.add(&format!("{}.key", args.name), issued.key_pem, Readers::Secret);
     let written = files.write()?;
     Ok(format!(
-        "Operator {} of the cluster {}:\n{written}No command of this release takes it yet.\n",
+        "Operator {} of the cluster {}:\n{written}\
+         Next: replica-node status --node HOST:7001 --as {}\n",
         args.name,
-        ca.cluster()
+        ca.cluster(),
+        args.issue.out.display()
     ))
 }
 

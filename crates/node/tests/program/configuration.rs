@@ -155,7 +155,7 @@ fn a_certificate_of_another_authority_is_refused() {
 fn a_certificate_of_another_cluster_is_refused() {
     let cluster = Cluster::new(2);
     edit(&cluster.config("n1"), "name = \"test\"", "name = \"prod\"");
-    says_at(&cluster, "tls.cert", "node.pem", &["test", "prod", "correct `cluster.name`"]);
+    says_at(&cluster, "tls.cert", "node.pem", &["test", "prod", "(`cluster.name`)"]);
 }
 
 #[test]

@@ -90,6 +90,8 @@ pub(crate) enum Order {
     Leave(oneshot::Sender<()>),
     /// Have a decision made.
     Decide(Decision, oneshot::Sender<Result<u64, ProposeError>>),
+    /// Make membership anew with those that this node reaches; answered with their names.
+    Recover(oneshot::Sender<Result<Vec<String>, String>>),
     /// End; answered when the Raft directory is closed.
     Stop(oneshot::Sender<()>),
 }
@@ -137,6 +139,15 @@ impl Agreement {
         if self.orders.send(order(done)).await.is_ok() {
             let _ = is_done.await;
         }
+    }
+
+    /// Makes membership anew with those that this node reaches, because the majority of the voters
+    /// is lost for good; their names.
+    pub(crate) async fn recover(&self) -> Result<Vec<String>, String> {
+        let (done, is_done) = oneshot::channel();
+        let ended = || "this node is being stopped".to_owned();
+        self.orders.send(Order::Recover(done)).await.map_err(|_| ended())?;
+        is_done.await.unwrap_or_else(|_| Err(ended()))
     }
 
     /// Has a decision made by whoever leads.
@@ -298,6 +309,9 @@ impl Steward {
                         self.leaving.push(done);
                     }
                     Some(Order::Decide(decision, done)) => self.decide(decision, done),
+                    Some(Order::Recover(done)) => {
+                        let _ = done.send(self.recover().await);
+                    }
                     Some(Order::Stop(done)) => {
                         if let Some(voter) = self.voter.take() {
                             voter.stop().await;
@@ -322,6 +336,10 @@ impl Steward {
             }
             self.advance().await;
         }
+    }
+
+    async fn recover(&mut self) -> Result<Vec<String>, String> {
+        Err("not yet".to_owned())
     }
 
     fn now_ms(&self) -> u64 {

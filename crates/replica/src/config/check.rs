@@ -12,10 +12,11 @@ use protocol::{Ack, Copies};
 use session::{ABSOLUTE_TIMEOUT_MS_MAX, ATTRIBUTES_MAX, SESSION_BYTES_MAX, TOKEN_ENTRIES_MAX};
 use transport::{ClusterName, NodeName, TlsPaths};
 
-use super::error::{Fault, Place, Problem};
+use super::Config;
+use super::error::{ConfigError, Fault, Place, Problem};
 use super::raw;
 use super::section::{ClusterSection, NodeSection, ReplicationSection, SessionSection};
-use super::source::Layers;
+use super::source::{Layers, Text};
 use super::units::{Address, AddressError, Addresses, ByteSize};
 
 /// Members of a cluster. A token names at most as many writers.
@@ -373,6 +374,19 @@ pub(super) fn replication(
     let key = "replication.ack_timeout";
     let ack_timeout = checker.duration(key, raw.ack_timeout, ACK_TIMEOUT_MIN, ACK_TIMEOUT_MAX);
     ReplicationSection { copies, ack, ack_timeout }
+}
+
+/// The number of copies that two keys of the configuration stand for.
+///
+/// # Errors
+/// As for `replication.mode` and `replication.backups` in a file.
+pub fn copies(mode: &str, backups: u64) -> Result<Copies, ConfigError> {
+    let text = format!(
+        "cluster = {{ name = \"any\", seeds = [] }}\n\
+         replication = {{ mode = {mode:?}, backups = {backups} }}"
+    );
+    let config = Config::read(&[Text::new("command line", "".as_ref(), &text)], [])?;
+    Ok(config.replication.copies)
 }
 
 /// A number of copies in the words of the configuration.

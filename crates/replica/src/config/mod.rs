@@ -48,6 +48,7 @@ pub use section::{
 pub use token_keys::{TokenKeyFile, generate_token_key};
 pub use units::{Address, AddressError};
 
+pub use check::copies;
 pub(crate) use check::described;
 
 use check::Checker;
