@@ -79,6 +79,7 @@ impl Cluster {
         let mut cluster = Self::prepare(service, nodes, over)?;
         let all: Vec<usize> = (0..nodes).collect();
         cluster.start_nodes(&all)?;
+        cluster.whole()?;
         Ok(cluster)
     }
 
@@ -87,6 +88,23 @@ impl Cluster {
     /// # Errors
     /// They cannot be made.
     pub fn prepare(service: &Service, nodes: usize, over: &[(&str, &str)]) -> Result<Self> {
+        Self::prepare_with(service, nodes, over, &[])
+    }
+
+    /// The same for members that the configuration fixes.
+    ///
+    /// # Errors
+    /// They cannot be made.
+    pub fn prepare_fixed(service: &Service, nodes: usize) -> Result<Self> {
+        Self::prepare_with(service, nodes, &[], &["--fixed"])
+    }
+
+    fn prepare_with(
+        service: &Service,
+        nodes: usize,
+        over: &[(&str, &str)],
+        cert_args: &[&str],
+    ) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let mut variables = vec![("REPLICA__NODE__DRAIN_GRACE".to_owned(), "0s".to_owned())];
         variables.extend(over.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
@@ -99,11 +117,11 @@ impl Cluster {
             processes: (0..nodes).map(|_| None).collect(),
             addresses: Addresses::nowhere(nodes),
         };
-        cluster.make_certificates()?;
+        cluster.make_certificates(cert_args)?;
         Ok(cluster)
     }
 
-    fn make_certificates(&self) -> Result<()> {
+    fn make_certificates(&self, more: &[&str]) -> Result<()> {
         let ca = self.path("ca");
         let ca = ca.to_str().context("the folder has a strange name")?;
         self.service.run(["cert", "ca", "--cluster", "test", "--out", ca])?;
@@ -116,6 +134,7 @@ impl Cluster {
             let mut args = vec!["cert", "node", &name, "--http", "127.0.0.1:0"];
             args.extend(["--ca", ca, "--out", out]);
             args.extend(members.iter().map(String::as_str));
+            args.extend(more);
             self.service.run(args)?;
         }
         Ok(())
@@ -253,9 +272,11 @@ impl Cluster {
     pub fn settled(&self) -> Result<()> {
         wait_until("every node has everything", || {
             (0..self.len()).all(|node| {
-                let peers = self.status(node).ok();
-                let peers = peers.as_ref().and_then(|status| status["peers"].as_array());
-                peers.is_some_and(|peers| peers.iter().all(has_everything))
+                self.status(node).is_ok_and(|status| {
+                    let peers = status["peers"].as_array();
+                    status["is_in_transition"] == false
+                        && peers.is_some_and(|peers| peers.iter().all(has_everything))
+                })
             })
         })
     }
@@ -272,6 +293,7 @@ impl Cluster {
                     let peers = status["peers"].as_array();
                     let is_reached = |peer: &Value| peer["reachable"] == true;
                     status["health"] == "ok"
+                        && status["is_in_transition"] == false
                         && peers.is_some_and(|peers| peers.iter().all(is_reached))
                 })
             })

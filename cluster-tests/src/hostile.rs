@@ -170,6 +170,7 @@ async fn introduction_of(cluster: &Cluster, place: usize) -> Result<Bytes> {
         identity,
         hello: Bytes::from_static(b"nobody"),
         peers: vec![PeerAddress { name: first, address }],
+        strangers_max: 0,
         limits: Limits::default(),
         reload_interval: transport::RELOAD_INTERVAL_DEFAULT,
     })?;

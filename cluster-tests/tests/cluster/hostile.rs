@@ -13,7 +13,7 @@ use super::service;
 
 /// Two nodes of three: the place of the third is free for somebody else.
 fn two_of_three() -> Cluster {
-    let mut cluster = Cluster::prepare(&service(), 3, &[]).unwrap();
+    let mut cluster = Cluster::prepare_fixed(&service(), 3).unwrap();
     cluster.start_nodes(&[0, 1]).unwrap();
     cluster
 }

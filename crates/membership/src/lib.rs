@@ -10,6 +10,7 @@
 //!  voters.rs      who votes, and the next change of that                         pure
 //!  suspects.rs    who is removed because nobody hears it                         pure
 //!  watchdog.rs    what openraft leaves to its user                               pure
+//!  letter.rs      what nodes tell each other of membership
 //!  outsider.rs    a node that does not vote has decisions made
 //!  voter.rs       the handle: propose, views, status ── supervisor.rs keeps it running
 //!       │
@@ -18,6 +19,7 @@
 //! ```
 
 pub mod bootstrap;
+mod letter;
 mod link;
 mod log;
 mod machine;
@@ -37,6 +39,7 @@ pub mod voters;
 mod watchdog;
 mod wire;
 
+pub use letter::{Chart, Letter, News, Seen};
 pub use link::{Answering, Link, LinkError};
 pub use outsider::Outsider;
 pub use raft_types::{Group, Outcome, Place, RaftId};

@@ -47,7 +47,7 @@ async fn start(store: Store) -> Voter {
 }
 
 fn join(start: u64) -> Decision {
-    Decision::Join { name: "n1".into(), zone: "z".into(), start }
+    Decision::Join { name: "n1".into(), address: "".into(), zone: "z".into(), start }
 }
 
 async fn until(what: &str, mut is_so: impl FnMut() -> bool) {

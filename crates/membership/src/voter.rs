@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::bootstrap::Standing;
+use crate::letter::Chart;
 use crate::link::Link;
 use crate::network::{Network, Way};
 use crate::raft_types::{Group, Outcome, Place, RaftId, TypeConfig};
@@ -170,6 +171,21 @@ impl Voter {
     #[must_use]
     pub fn views(&self) -> watch::Receiver<Arc<View>> {
         self.shared.views.subscribe()
+    }
+
+    /// What it knows of the cluster; `None` until the first view is agreed on, and while its Raft
+    /// does not run.
+    #[must_use]
+    pub fn chart(&self) -> Option<Chart> {
+        let metrics = self.shared.raft()?.metrics().borrow().clone();
+        let view = View::clone(&self.shared.views.borrow());
+        let config = &metrics.membership_config;
+        let membership = config.membership();
+        let place = |id: RaftId| Some((id, membership.get_node(&id)?.clone()));
+        let voters: BTreeMap<RaftId, Place> = membership.voter_ids().filter_map(place).collect();
+        let voters_at = config.log_id().map_or(0, |log| log.index);
+        let chart = Chart { group: self.shared.group, view, voters, voters_at };
+        chart.is_sound().then_some(chart)
     }
 
     /// How it stands.

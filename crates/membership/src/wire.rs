@@ -165,7 +165,8 @@ mod tests {
         let mut decisions = vec![Decision::Begin { generation: 1, copies }];
         let join = |name: String| {
             let (name, zone) = (name.as_str().into(), "a-zone-of-some-length".into());
-            Decision::Join { name, zone, start: u64::MAX }
+            let address = "a-host-with-a-long.example.net:7001".into();
+            Decision::Join { name, address, zone, start: u64::MAX }
         };
         decisions.push(join("first".to_owned()));
         decisions.push(join("second".to_owned()));

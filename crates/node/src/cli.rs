@@ -50,7 +50,7 @@ pub(crate) struct DemoArgs {
     #[arg(long, value_name = "N", default_value_t = 3,
           value_parser = clap::value_parser!(u8).range(1..=i64::from(demo::NODES_MAX)))]
     pub(crate) nodes: u8,
-    /// Where copies of a session are kept: "all-to-all" ("primary-backup" cannot be started yet)
+    /// Where copies of a session are kept: "all-to-all", or "primary-backup": on two nodes
     #[arg(long = "mode", value_name = "WORD", default_value = "all-to-all")]
     pub(crate) spread: String,
     /// Port of the page; the nodes take those after it. By default 8080 for the page if it is
@@ -154,9 +154,14 @@ pub(crate) struct NodeArgs {
     /// Where the node listens for the others (UDP)
     #[arg(long, value_name = "ADDR")]
     pub(crate) listen: Option<SocketAddr>,
-    /// A node of the cluster and where the others reach it; once for each, the same for all
+    /// A node that starts with this one and where the others reach it; once for each, the same for
+    /// all. They find each other by these addresses; nodes that come later may be given some of them
     #[arg(long = "member", value_name = "NAME=HOST:PORT")]
     pub(crate) members: Vec<MemberAddress>,
+    /// The members are those given and no others, whatever happens: nothing is agreed at run time,
+    /// nothing is kept on a disk, and every node holds every session
+    #[arg(long)]
+    pub(crate) fixed: bool,
     /// Where `replica-node run` serves HTTP
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     pub(crate) http: SocketAddr,

@@ -7,7 +7,7 @@ use session::{
 
 use crate::rules::Rules;
 use crate::store::Store;
-use crate::view::{Copies, Layout, Member, View, Zone};
+use crate::view::{Copies, Layout, Member, View};
 
 /// The time of tests: early 2027.
 pub(crate) const NOW: Time = Time(1_800_000_000_000);
@@ -54,7 +54,7 @@ pub(crate) fn whole(session: &Session, key: SessionKey) -> Delta {
 /// A member of an agreed view: the process of that number, in no zone.
 pub(crate) fn member(inc: u64) -> Member {
     let name = format!("n{inc:04}").as_str().into();
-    Member { name, inc: Some(Inc(inc)), zone: Zone::default(), start: inc, leaving: false }
+    Member { inc: Some(Inc(inc)), start: inc, ..Member::unheard(name) }
 }
 
 /// The agreed view of that epoch in which the processes of each layout own every slot, the oldest

@@ -157,6 +157,12 @@ pub const LAYOUTS_MAX: usize = 8;
 /// How long the application is not told again that somebody goes by a later view, in milliseconds.
 pub const BEHIND_MS: u64 = 1_000;
 
+/// How long after its stamp a writer that is in no view known here may be one that has joined since,
+/// though nobody has told of a later view, in milliseconds. A view takes less to everybody who is
+/// not cut off; and a cluster that was founded anew, in which the writers of the earlier one are
+/// never heard of, must not wait for them as long as browsers keep their tokens.
+pub const NEWCOMER_MS: u64 = 60_000;
+
 /// Waiting outputs of one shard towards one peer beyond batches: answers are dropped beyond it,
 /// which the asking side repairs by asking again.
 pub const ANSWERS_MAX: usize = 8_192;
@@ -173,3 +179,4 @@ const _: () = assert!(LOADS_PER_PEER_MAX * 2 <= LOADS_FOR_PEERS_MAX);
 const _: () = assert!(LOADS_FOR_PEERS_MAX < LOADS_MAX && FORWARDS_PER_PEER_MAX < FORWARDS_MAX);
 const _: () = assert!(ASK_EVERYONE_MS > 2 * FETCH_RETRY_MS && ASK_EVERYONE_MS < SUSPECT_MS);
 const _: () = assert!(ROUND_STALL_MS < REPAIR_INTERVAL_MS);
+const _: () = assert!(NEWCOMER_MS > UNREACHABLE_MS);

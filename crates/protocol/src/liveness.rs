@@ -245,6 +245,11 @@ impl Liveness {
         self.events.pop_front()
     }
 
+    /// The processes that answer.
+    pub fn answering(&self) -> impl Iterator<Item = Inc> + '_ {
+        self.peers.values().filter(|peer| !peer.suspected).map(|peer| peer.inc)
+    }
+
     /// By how much each member's clock is ahead of ours, in milliseconds, as last measured.
     pub fn offsets(&self) -> impl Iterator<Item = (&MemberName, i64)> {
         self.peers.iter().filter_map(|(name, peer)| Some((name, peer.offset?.0)))

@@ -609,6 +609,21 @@ mod tests {
         assert!(!bench.peer().is_clean(), "the write during it is still to be sent");
     }
 
+    /// Tests rule L1: what a comparison passes over when it begins, its repeated beginning does not
+    /// make clean: the answer that counts may be of before.
+    #[test]
+    fn a_comparison_that_was_passed_over_does_not_begin_later() {
+        let mut bench = bench(1_000);
+        bench.peer().pass_over_comparison(4);
+        bench.peer().slots.insert(key(3, 0).slot());
+        bench.peer().begin_comparison(4, NOW);
+        bench.peer().pass_over_comparison(3);
+        bench.peer().begin_comparison(4, NOW);
+        assert_eq!((bench.peer().end_comparison(4), bench.peer().slot_count()), (0, 1));
+        bench.peer().begin_comparison(5, NOW);
+        assert_eq!((bench.peer().end_comparison(5), bench.peer().slot_count()), (1, 0));
+    }
+
     /// Tests rule L1: with the connection the comparison is gone.
     #[test]
     fn a_comparison_that_a_cut_ends_leaves_its_slots_dirty() {

@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use session::{Inc, Slot};
+use smol_str::SmolStr;
 
 use crate::limits::LAYOUTS_MAX;
 use crate::placement::Placement;
@@ -35,6 +36,8 @@ pub enum Decision {
     Join {
         /// Its name.
         name: MemberName,
+        /// Where the others reach it.
+        address: SmolStr,
         /// Where it stands.
         zone: Zone,
         /// A number that the process has drawn: told again, it is the same process.
@@ -178,7 +181,18 @@ impl Roster {
                 self.wanted = *copies;
             }
             _ if !begun => return Err(Refused::OutOfPlace),
-            Decision::Join { name, zone, start } => self.join(index, name, zone, *start)?,
+            Decision::Join { name, address, zone, start } => {
+                let (name, address, zone) = (name.clone(), address.clone(), zone.clone());
+                let member = Member {
+                    name,
+                    inc: Some(Inc(index)),
+                    address,
+                    zone,
+                    start: *start,
+                    leaving: false,
+                };
+                self.join(index, member)?;
+            }
             Decision::Synced { inc, epoch } => self.note_synced(*inc, *epoch)?,
             Decision::Drain { inc } => self.drain(*inc)?,
             Decision::Remove { inc, accept_loss } => self.remove(index, *inc, *accept_loss)?,
@@ -193,15 +207,9 @@ impl Roster {
         Ok(())
     }
 
-    fn join(
-        &mut self,
-        index: u64,
-        name: &MemberName,
-        zone: &Zone,
-        start: u64,
-    ) -> Result<(), Refused> {
-        let before = self.view.members.iter().find(|member| member.name == *name);
-        if before.is_some_and(|member| member.start == start) {
+    fn join(&mut self, index: u64, joiner: Member) -> Result<(), Refused> {
+        let before = self.view.members.iter().find(|member| member.name == joiner.name);
+        if before.is_some_and(|member| member.start == joiner.start) {
             return Err(Refused::NoNews);
         }
         let before = before.and_then(|member| member.inc);
@@ -212,9 +220,7 @@ impl Roster {
             // The same name: whoever had it is gone, or will find out that it is not it any more.
             self.forget(index, before);
         }
-        let (name, zone) = (name.clone(), zone.clone());
-        let member = Member { name, inc: Some(Inc(index)), zone, start, leaving: false };
-        self.view.members.push(member);
+        self.view.members.push(joiner);
         self.view.members.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(())
     }
@@ -383,7 +389,8 @@ mod tests {
     }
 
     fn join(name: &str, start: u64) -> Decision {
-        Decision::Join { name: name.into(), zone: Zone::default(), start }
+        let (address, zone) = (SmolStr::default(), Zone::default());
+        Decision::Join { name: name.into(), address, zone, start }
     }
 
     fn recover(generation: u64, survivors: impl IntoIterator<Item = Inc>) -> Decision {

@@ -58,6 +58,8 @@ pub struct Member {
     pub name: MemberName,
     /// Its present process; `None` while the view is fixed and it has not been heard of.
     pub inc: Option<Inc>,
+    /// Where the others reach it; not interpreted here. Empty while the view is fixed.
+    pub address: SmolStr,
     /// Where it stands.
     pub zone: Zone,
     /// A number that its process has drawn, by which a decision that is told twice is recognised.
@@ -69,8 +71,9 @@ pub struct Member {
 impl Member {
     /// A member that has not been heard of, in no zone.
     #[must_use]
-    pub const fn unheard(name: MemberName) -> Self {
-        Self { name, inc: None, zone: Zone(SmolStr::new_static("")), start: 0, leaving: false }
+    pub fn unheard(name: MemberName) -> Self {
+        let (address, zone) = (SmolStr::default(), Zone::default());
+        Self { name, inc: None, address, zone, start: 0, leaving: false }
     }
 }
 

@@ -15,17 +15,21 @@ pub const WIRE_VERSION: u8 = 2;
 const ENVELOPE: u8 = 1;
 const HEARTBEAT: u8 = 2;
 const HELLO: u8 = 3;
+const LETTER: u8 = 4;
 
 /// How two processes introduce themselves when they connect.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
-    /// The process that speaks.
+    /// The process that speaks. Where members are agreed at run time it has no number yet, and
+    /// this is the one that it has drawn ([`Member::start`](crate::Member::start)).
     pub inc: Inc,
     /// Number of shards, a constant of the cluster.
     pub shards: u16,
-    /// How many members hold each session, as this process is configured.
+    /// How many members hold each session, as this process is configured; all, where the view says
+    /// it.
     pub copies: Copies,
-    /// Hash of the cluster's name and of the members' names: both sides must mean the same view.
+    /// Hash of the cluster's name and of the members' names, as far as the configuration fixes
+    /// them: both sides must mean the same.
     pub view_hash: u64,
 }
 
@@ -36,6 +40,8 @@ pub enum Frame {
     Envelope(Envelope),
     /// A heartbeat.
     Heartbeat(Heartbeat),
+    /// A letter of membership, in that crate's own encoding.
+    Letter(Vec<u8>),
 }
 
 /// Why a frame was refused.
@@ -73,6 +79,7 @@ impl Frame {
         match self {
             Self::Envelope(envelope) => encode(ENVELOPE, envelope),
             Self::Heartbeat(heartbeat) => encode(HEARTBEAT, heartbeat),
+            Self::Letter(bytes) => [&[WIRE_VERSION, LETTER], &bytes[..]].concat(),
         }
     }
 
@@ -85,6 +92,7 @@ impl Frame {
         match kind(bytes)? {
             (ENVELOPE, body) => Ok(Self::Envelope(decode(body)?)),
             (HEARTBEAT, body) => Ok(Self::Heartbeat(decode(body)?)),
+            (LETTER, body) => Ok(Self::Letter(body.to_vec())),
             (kind, _) => Err(WireError::Kind(kind)),
         }
     }

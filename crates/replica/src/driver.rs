@@ -4,34 +4,41 @@
 //! A shard is locked for one call into its state machine and for taking out what that produced.
 //! Encoding, sending and answering happen afterwards, and nothing is awaited under a lock.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use protocol::wire::Frame;
 use protocol::{
     Ack, Commit, Event, Lane, Life, LivenessEvent, Node, Opened, Options, Outcome, Ticket,
-    Transmit, Violation,
+    Transmit, View, Violation,
 };
 use session::{Core, Edit, Inc, SessionKey, Slot, Time, Token, User, Version};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use transport::{Endpoint, NodeName, SendError};
 
 use crate::clock::Clock;
 use crate::limits::{COMMIT_TIMEOUT, OPEN_TIMEOUT, SHARDS};
-use crate::links::{Agreed, Links, member_name};
+use crate::links::{Agreed, Linked, Links, member_name, process};
 use crate::meters::Meters;
 
 /// All shards of this process, and what they share.
 pub(crate) struct Driver {
-    shards: Vec<Mutex<Shard>>,
+    /// None while this process is not a member. Written only by whoever has locked what is agreed.
+    shards: RwLock<Vec<Mutex<Shard>>>,
+    /// Those of shard 0.
+    options: Options,
     pub(crate) clock: Clock,
     pub(crate) endpoint: Endpoint,
     pub(crate) links: Links,
     pub(crate) meters: Meters,
-    /// How many shards have caught up with the others.
-    synced: watch::Sender<usize>,
+    /// True once all shards have caught up with the others.
+    synced: watch::Sender<bool>,
+    /// How many shards have caught up in the layout of each epoch.
+    synced_in: Mutex<BTreeMap<u64, u16>>,
+    /// Takes what concerns membership, where members are agreed on.
+    notices: Option<mpsc::Sender<Notice>>,
     /// True once no more requests are taken, so that what there is can be brought to the others.
     is_closed: AtomicBool,
 }
@@ -65,7 +72,23 @@ struct Output {
     /// The answer to the very command that was called.
     own: Option<Answer>,
     violations: Vec<(Inc, Violation)>,
-    synced: bool,
+    synced: Vec<u64>,
+    behind: bool,
+    lost: Vec<Slot>,
+}
+
+/// What `agreement` is told.
+#[derive(Debug)]
+pub(crate) enum Notice {
+    /// A link with that node stands.
+    Up(NodeName),
+    /// It does not any more.
+    Down(NodeName),
+    /// That node has sent a letter.
+    Letter(NodeName, Vec<u8>),
+    /// Something else that is to be looked at: a shard has caught up, somebody goes by a later
+    /// view.
+    Look,
 }
 
 /// What a new session is made with.
@@ -76,20 +99,46 @@ pub(crate) struct Creation {
 }
 
 impl Driver {
-    /// The shards of a process that has just started. `options` are those of shard 0.
-    pub(crate) fn new(options: &Options, links: Links, clock: Clock, endpoint: Endpoint) -> Self {
-        let view = links.agreed().view.clone();
-        let now = clock.now();
+    /// A process that has just started; it has shards if the configuration makes it a member.
+    /// `options` are those of shard 0.
+    pub(crate) fn new(
+        options: Options,
+        links: Links,
+        clock: Clock,
+        endpoint: Endpoint,
+        notices: Option<mpsc::Sender<Notice>>,
+    ) -> Self {
+        let driver = Self {
+            shards: RwLock::default(),
+            options,
+            clock,
+            endpoint,
+            links,
+            meters: Meters::default(),
+            synced: watch::Sender::new(false),
+            synced_in: Mutex::default(),
+            notices,
+            is_closed: AtomicBool::new(false),
+        };
+        if driver.links.is_fixed() {
+            let view = driver.links.agreed().view.clone();
+            driver.start_shards(driver.options.inc, &view);
+        }
+        driver
+    }
+
+    /// The shards of the member `inc`, which hold nothing yet, in the place of those before.
+    fn start_shards(&self, inc: Inc, view: &View) {
+        let now = self.clock.now();
         let shard = |shard| {
-            let noise_seed = options.noise_seed.wrapping_add(u64::from(shard));
-            let options = Options { shard, noise_seed, ..options.clone() };
+            let noise_seed = self.options.noise_seed.wrapping_add(u64::from(shard));
+            let options = Options { inc, shard, noise_seed, ..self.options.clone() };
             let node = Node::new(options, view.clone(), now);
             Mutex::new(Shard { node, waiting: HashMap::new(), tickets: 0 })
         };
         let shards = (0..SHARDS).map(shard).collect();
-        let (meters, synced) = (Meters::default(), watch::Sender::new(0));
-        let is_closed = AtomicBool::new(false);
-        Self { shards, clock, endpoint, links, meters, synced, is_closed }
+        // Whoever waits for an answer of the shards before learns that there will be none.
+        *self.shards.write() = shards;
     }
 
     // --- commands of the application ---
@@ -143,13 +192,17 @@ impl Driver {
 
     /// True if this node owns the slot of `key`.
     pub(crate) fn owns(&self, key: SessionKey) -> bool {
-        self.shards[shard_of(key)].lock().node.owns(key)
+        self.shards.read().get(shard_of(key)).is_some_and(|shard| shard.lock().node.owns(key))
     }
 
     /// Calls one command; its answer comes at once or is waited for.
     fn ask(&self, key: SessionKey, command: impl FnOnce(&mut Node, Ticket, Time)) -> Pending {
         let (output, pending) = {
-            let mut shard = self.shards[shard_of(key)].lock();
+            let shards = self.shards.read();
+            let Some(shard) = shards.get(shard_of(key)) else {
+                return Pending::Closed;
+            };
+            let mut shard = shard.lock();
             // Under the lock, as `close` relies on.
             if self.is_closed() {
                 return Pending::Closed;
@@ -177,7 +230,7 @@ impl Driver {
         // still, or has let go of it after its write was marked for the others; one that takes the
         // lock after this finds the flag set. No test can bring about the moment between the look
         // and the lock, which was there when the look came first.
-        for shard in &self.shards {
+        for shard in &*self.shards.read() {
             drop(shard.lock());
         }
     }
@@ -189,31 +242,138 @@ impl Driver {
     // --- what arrives ---
 
     /// A link with `peer` stands, and its process is one that this node can talk with.
-    pub(crate) fn handle_up(&self, peer: &NodeName, inc: Inc) {
-        self.links.note(peer, inc);
+    pub(crate) fn handle_up(&self, peer: &NodeName, said: Inc) {
         self.with_agreed(|agreed, now| {
             let name = member_name(peer);
-            if agreed.view.started(&name, inc) {
-                let view = agreed.view.clone();
-                self.with_all(|node, now| node.handle_view(view.clone(), now));
+            let inc = if self.links.is_fixed() {
+                if agreed.view.started(&name, said) {
+                    let view = agreed.view.clone();
+                    self.with_all(|node, now| node.handle_view(view.clone(), now));
+                }
+                Some(said)
+            } else {
+                process(&agreed.view, &name, said)
+            };
+            self.links.note(peer, inc);
+            if let Some(inc) = inc {
+                agreed.liveness.handle_up(&name, inc, now);
             }
-            agreed.liveness.handle_up(&name, inc, now);
+            agreed.linked.insert(name, Linked { said, inc });
         });
+        self.notify(Notice::Up(peer.clone()));
     }
 
     /// The link with `peer` is gone.
     pub(crate) fn handle_down(&self, peer: &NodeName) {
-        self.with_agreed(|agreed, _| agreed.liveness.handle_down(&member_name(peer)));
+        self.with_agreed(|agreed, _| {
+            let name = member_name(peer);
+            agreed.linked.remove(&name);
+            agreed.liveness.handle_down(&name);
+        });
+        self.notify(Notice::Down(peer.clone()));
     }
 
-    /// A frame arrived from the process `inc` of `peer`.
-    pub(crate) fn handle_frame(
-        &self,
-        peer: &NodeName,
-        inc: Inc,
-        lane: transport::Lane,
-        bytes: &[u8],
-    ) {
+    /// A later view is agreed on.
+    pub(crate) fn handle_view(&self, view: &View) {
+        self.with_agreed(|agreed, now| {
+            if !view.supersedes(&agreed.view) {
+                return;
+            }
+            let (before, after) = (self.links.own_inc(&agreed.view), self.links.own_inc(view));
+            agreed.view = view.clone();
+            match after {
+                Some(inc) if before != after => {
+                    tracing::info!("this node is a member of view {}, as {}", view.epoch, inc.0);
+                    self.synced_in.lock().clear();
+                    self.start_shards(inc, view);
+                    agreed.meet_again(inc);
+                }
+                Some(_) => self.with_all(|node, now| node.handle_view(view.clone(), now)),
+                None => {
+                    if before.is_some() {
+                        tracing::error!("view {} goes on without this node", view.epoch);
+                    }
+                    // What it holds may be out of date from now on, and nobody takes it any more.
+                    self.shards.write().clear();
+                }
+            }
+            self.meet(agreed, now);
+        });
+        self.look_synced();
+    }
+
+    /// Members whose process is at the other end of a link are met, those that are none any more
+    /// are not.
+    fn meet(&self, agreed: &mut Agreed, now: Time) {
+        let Agreed { view, liveness, linked } = agreed;
+        for (name, linked) in linked {
+            let inc = process(view, name, linked.said);
+            if inc == linked.inc {
+                continue;
+            }
+            linked.inc = inc;
+            if let Ok(peer) = name.0.parse() {
+                self.links.note(&peer, inc);
+            }
+            match inc {
+                Some(inc) => liveness.handle_up(name, inc, now),
+                None => liveness.handle_down(name),
+            }
+        }
+    }
+
+    /// Members that do not answer.
+    pub(crate) fn suspects(&self) -> BTreeSet<Inc> {
+        let agreed = self.links.agreed();
+        let answering: BTreeSet<Inc> = agreed.liveness.answering().collect();
+        let own = self.links.own_inc(&agreed.view);
+        let others = agreed.view.members.iter().filter_map(|m| m.inc).filter(|m| Some(*m) != own);
+        others.filter(|inc| !answering.contains(inc)).collect()
+    }
+
+    /// What this process is in the view, if it is a member.
+    pub(crate) fn own_inc(&self) -> Option<Inc> {
+        self.links.own_inc(&self.links.agreed().view)
+    }
+
+    /// The nodes that there are links with.
+    pub(crate) fn linked(&self) -> Vec<NodeName> {
+        let agreed = self.links.agreed();
+        agreed.linked.keys().filter_map(|name| name.0.parse().ok()).collect()
+    }
+
+    /// True if this process holds nothing any more that others need.
+    pub(crate) fn has_handed_over(&self) -> bool {
+        let mut handed_over = true;
+        self.each(|node| handed_over &= node.handover().is_complete());
+        handed_over
+    }
+
+    /// The epochs of layouts in force in which all shards have caught up.
+    pub(crate) fn synced_epochs(&self) -> Vec<u64> {
+        let agreed = self.links.agreed();
+        let mut synced_in = self.synced_in.lock();
+        synced_in.retain(|epoch, _| agreed.view.layouts.iter().any(|l| l.epoch == *epoch));
+        synced_in.iter().filter(|(_, shards)| **shards >= SHARDS).map(|(epoch, _)| *epoch).collect()
+    }
+
+    /// Tells `agreement`. A letter that finds no room is lost, as any letter may be; of everything
+    /// else a look at the next tick finds out.
+    fn notify(&self, notice: Notice) {
+        if let Some(notices) = &self.notices
+            && notices.try_send(notice).is_err()
+        {
+            self.meters.letters_dropped.count();
+        }
+    }
+
+    /// Sends a letter to a node that there is a link with; false if it cannot be sent now.
+    pub(crate) fn send_letter(&self, peer: &NodeName, letter: Vec<u8>) -> bool {
+        self.send(peer, transport::Lane::Control, Frame::Letter(letter).encode())
+    }
+
+    /// A frame arrived over the link with `peer`.
+    pub(crate) fn handle_frame(&self, peer: &NodeName, lane: transport::Lane, bytes: &[u8]) {
         match (Frame::decode(bytes), lane) {
             (Ok(Frame::Heartbeat(beat)), transport::Lane::Control) => {
                 let name = member_name(peer);
@@ -222,10 +382,18 @@ impl Driver {
             (Ok(Frame::Envelope(envelope)), transport::Lane::Live | transport::Lane::Bulk)
                 if envelope.shard < SHARDS =>
             {
+                let Some(inc) = self.links.inc_of(peer) else {
+                    // It is not a member yet, or not any more, or this node does not know yet.
+                    self.meters.frames_of_strangers.count();
+                    return;
+                };
                 let shard = usize::from(envelope.shard);
                 self.with_shard(shard, |node, now| node.handle_message(inc, envelope, now));
             }
-            (Ok(Frame::Heartbeat(_) | Frame::Envelope(_)), _) => {
+            (Ok(Frame::Letter(letter)), transport::Lane::Control) if self.notices.is_some() => {
+                self.notify(Notice::Letter(peer.clone(), letter));
+            }
+            (Ok(Frame::Heartbeat(_) | Frame::Envelope(_) | Frame::Letter(_)), _) => {
                 self.meters.frames_undecodable.count();
                 self.endpoint.disconnect(peer, "a frame on the wrong lane or of no shard");
             }
@@ -246,16 +414,27 @@ impl Driver {
 
     // --- getters ---
 
-    /// How many shards have caught up, to be waited for.
-    pub(crate) fn synced(&self) -> watch::Receiver<usize> {
+    /// Whether all shards have caught up, to be waited for.
+    pub(crate) fn synced(&self) -> watch::Receiver<bool> {
         self.synced.subscribe()
     }
 
-    /// Looks at every shard, one after the other.
+    /// Looks at every shard, one after the other; at none while this process is no member.
     pub(crate) fn each(&self, mut look: impl FnMut(&Node)) {
-        for shard in &self.shards {
+        for shard in &*self.shards.read() {
             look(&shard.lock().node);
         }
+    }
+
+    /// True if this process is a member.
+    pub(crate) fn is_member(&self) -> bool {
+        !self.shards.read().is_empty()
+    }
+
+    fn look_synced(&self) {
+        let mut synced = self.is_member();
+        self.each(|node| synced &= node.is_synced());
+        self.synced.send_if_modified(|known| std::mem::replace(known, synced) != synced);
     }
 
     // --- how the parts meet ---
@@ -296,14 +475,16 @@ impl Driver {
     }
 
     fn with_all(&self, mut call: impl FnMut(&mut Node, Time)) {
-        for shard in 0..self.shards.len() {
+        for shard in 0..usize::from(SHARDS) {
             self.with_shard(shard, &mut call);
         }
     }
 
     fn with_shard(&self, shard: usize, call: impl FnOnce(&mut Node, Time)) {
         let output = {
-            let mut shard = self.shards[shard].lock();
+            let shards = self.shards.read();
+            let Some(shard) = shards.get(shard) else { return };
+            let mut shard = shard.lock();
             let now = self.clock.now();
             call(&mut shard.node, now);
             shard.drain(now)
@@ -334,15 +515,28 @@ impl Driver {
                 self.endpoint.disconnect(&peer, &violation.to_string());
             }
         }
-        if output.synced {
-            self.synced.send_modify(|count| *count += 1);
+        if !output.lost.is_empty() {
+            let slots = output.lost.len();
+            tracing::error!("all members that held {slots} slots of 4096 are gone: sessions lost");
+        }
+        if !output.synced.is_empty() {
+            {
+                let mut synced_in = self.synced_in.lock();
+                output.synced.iter().for_each(|epoch| *synced_in.entry(*epoch).or_default() += 1);
+            }
+            self.look_synced();
+        }
+        if output.behind || !output.synced.is_empty() {
+            self.notify(Notice::Look);
         }
     }
 
-    /// What cannot be sent now is dropped: deltas are extracted anew, questions asked again.
-    fn send(&self, peer: &NodeName, lane: transport::Lane, frame: Vec<u8>) {
+    /// What cannot be sent now is dropped: deltas are extracted anew, questions asked again. False
+    /// if it is.
+    fn send(&self, peer: &NodeName, lane: transport::Lane, frame: Vec<u8>) -> bool {
         let bytes = frame.len();
-        match self.endpoint.try_send(peer, lane, Bytes::from(frame)) {
+        let sent = self.endpoint.try_send(peer, lane, Bytes::from(frame));
+        match sent {
             Ok(()) => {}
             Err(SendError::Full) => self.meters.sends_full.count(),
             Err(SendError::NotConnected) => self.meters.sends_unlinked.count(),
@@ -353,6 +547,7 @@ impl Driver {
                 );
             }
         }
+        sent.is_ok()
     }
 }
 
@@ -395,9 +590,11 @@ impl Shard {
                 Event::Committed(ticket, outcome) => {
                     self.answer(ticket, Answer::Committed(outcome), &mut output);
                 }
-                Event::Synced(_) => output.synced = true,
-                // Said of views that change; here the configuration fixes the view.
-                Event::Behind(..) | Event::LossAccepted(_) | Event::Removed => {}
+                Event::Synced(epoch) => output.synced.push(epoch),
+                Event::Behind(..) => output.behind = true,
+                Event::LossAccepted(slots) => output.lost.extend(slots),
+                // The driver has seen it before the shard did.
+                Event::Removed => {}
                 Event::Violation(inc, violation) => output.violations.push((inc, violation)),
             }
         }

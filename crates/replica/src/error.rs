@@ -159,6 +159,18 @@ fn reason_of(reason: Option<&EndReason>) -> &'static str {
 #[non_exhaustive]
 pub enum StopError {
     /// Nodes that are reachable still lack something.
+    /// Handing over took longer than `node.drain_timeout`.
+    #[error(
+        "stopped without having handed over {slots} slots and {sessions} sessions: copies are missing \
+         until the others have noticed; give it more time by node.drain_timeout"
+    )]
+    NotHandedOver {
+        /// 4096ths of all sessions that this node still was an owner of.
+        slots: usize,
+        /// Sessions that it held of others.
+        sessions: usize,
+    },
+    /// Others lack something after [`FLUSH_TIMEOUT`](crate::limits::FLUSH_TIMEOUT).
     #[error(
         "stopped while other nodes lacked {sessions} sessions and {slots} slots of this one: \
          their last writes may be lost"

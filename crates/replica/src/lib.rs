@@ -13,6 +13,7 @@
 //! Everything public but the types for axum is at home without HTTP: [`Replica::open`] and
 //! [`Session::save`] serve programs of any kind.
 
+mod agreement;
 mod clock;
 mod commit;
 pub mod config;
@@ -49,7 +50,7 @@ pub use protocol::{Ack, Report};
 pub use replica::Replica;
 pub use session::Session;
 pub use signal::shutdown_signal;
-pub use status::{PeerStatus, Status};
+pub use status::{MemberStatus, PeerStatus, Status};
 pub use users::{EndedAll, SessionSummary};
 #[cfg(feature = "axum")]
 pub use web::{SessionLayer, SessionService};

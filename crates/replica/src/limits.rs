@@ -35,6 +35,10 @@ pub(crate) const ROTATION_MS: u64 = 60_000;
 /// Replaced ids that are remembered because requests still bring them; each costs 40 bytes.
 pub(crate) const ROTATED_IDS_MAX: usize = 16_384;
 
+/// Nodes that are no members and are linked with at once: those that are about to join, where
+/// members are agreed on. More wait.
+pub const STRANGERS_MAX: usize = 64;
+
 /// How often a stop that cannot end says what is missing.
 pub(crate) const FLUSH_REPORT_INTERVAL: Duration = Duration::from_secs(5);
 

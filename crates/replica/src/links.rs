@@ -1,5 +1,9 @@
 //! Who the others are: the view, which process a member runs as, and whether two processes agree
 //! enough to talk.
+//!
+//! Where the configuration fixes the members, a process says its `Inc` when it introduces itself.
+//! Where they are agreed on, it says the number that it has drawn, and the view tells its `Inc`
+//! once it has joined.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,19 +26,47 @@ pub(crate) const SUPERSEDED: &str = "a later start of this node is known";
 pub(crate) struct Agreed {
     pub(crate) view: View,
     pub(crate) liveness: Liveness,
+    /// Who is at the other end of each link.
+    pub(crate) linked: BTreeMap<MemberName, Linked>,
+}
+
+impl Agreed {
+    /// This process is another member than before, and meets everybody anew.
+    pub(crate) fn meet_again(&mut self, inc: Inc) {
+        self.liveness = Liveness::new(inc);
+        self.linked.values_mut().for_each(|linked| linked.inc = None);
+    }
+}
+
+/// The process at the other end of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Linked {
+    /// As it has introduced itself.
+    pub(crate) said: Inc,
+    /// What it is in the view, if it is a member.
+    pub(crate) inc: Option<Inc>,
 }
 
 /// The others, seen from this process.
 #[derive(Debug)]
 pub(crate) struct Links {
     hello: Hello,
+    own: NodeName,
+    is_fixed: bool,
     agreed: Mutex<Agreed>,
-    names: RwLock<BTreeMap<Inc, NodeName>>,
+    names: RwLock<Names>,
+}
+
+#[derive(Debug, Default)]
+struct Names {
+    by_inc: BTreeMap<Inc, NodeName>,
+    by_name: BTreeMap<NodeName, Inc>,
 }
 
 impl Links {
-    /// The links of the process `inc` of the member `own`, one of `members`.
-    pub(crate) fn new(
+    /// The links of the process `inc` of the member `own`, one of `members` that the configuration
+    /// fixes.
+    pub(crate) fn fixed(
         own: &NodeName,
         inc: Inc,
         cluster: &ClusterName,
@@ -44,9 +76,22 @@ impl Links {
         let mut view = View::fixed(members.iter().map(member_name), copies);
         view.started(&member_name(own), inc);
         let view_hash = hash_of(cluster, members, "view");
-        let hello = Hello { inc, shards: SHARDS, copies, view_hash };
-        let agreed = Agreed { view, liveness: Liveness::new(inc) };
-        Self { hello, agreed: Mutex::new(agreed), names: RwLock::default() }
+        Self::new(own, Hello { inc, shards: SHARDS, copies, view_hash }, view, true)
+    }
+
+    /// The links of a process of the node `own`, which has drawn the number `start` and is to
+    /// become a member.
+    pub(crate) fn agreed_on(own: &NodeName, start: u64, cluster: &ClusterName) -> Self {
+        let view_hash = hash_of(cluster, &[], "agreed");
+        let (inc, copies) = (Inc(start), Copies::All);
+        let view = View { epoch: 0, layouts: Vec::new(), ..View::fixed([], copies) };
+        Self::new(own, Hello { inc, shards: SHARDS, copies, view_hash }, view, false)
+    }
+
+    fn new(own: &NodeName, hello: Hello, view: View, is_fixed: bool) -> Self {
+        let liveness = Liveness::new(hello.inc);
+        let agreed = Mutex::new(Agreed { view, liveness, linked: BTreeMap::new() });
+        Self { hello, own: own.clone(), is_fixed, agreed, names: RwLock::default() }
     }
 
     /// How this process introduces itself.
@@ -54,29 +99,48 @@ impl Links {
         &self.hello
     }
 
+    /// True if the configuration fixes the members.
+    pub(crate) const fn is_fixed(&self) -> bool {
+        self.is_fixed
+    }
+
     pub(crate) fn agreed(&self) -> MutexGuard<'_, Agreed> {
         self.agreed.lock()
     }
 
-    /// The member that runs as `inc`, as far as it was heard of.
-    pub(crate) fn name_of(&self, inc: Inc) -> Option<NodeName> {
-        self.names.read().get(&inc).cloned()
+    /// What this process is in that view, if it is a member.
+    pub(crate) fn own_inc(&self, view: &View) -> Option<Inc> {
+        if self.is_fixed {
+            return Some(self.hello.inc);
+        }
+        process(view, &member_name(&self.own), self.hello.inc)
     }
 
-    /// The member `name` runs as `inc` from now on.
-    pub(crate) fn note(&self, name: &NodeName, inc: Inc) {
+    /// The member that runs as `inc`, as far as it was heard of.
+    pub(crate) fn name_of(&self, inc: Inc) -> Option<NodeName> {
+        self.names.read().by_inc.get(&inc).cloned()
+    }
+
+    /// The process of `peer` that is at the other end of its link, if it is a member.
+    pub(crate) fn inc_of(&self, peer: &NodeName) -> Option<Inc> {
+        self.names.read().by_name.get(peer).copied()
+    }
+
+    /// The member `name` runs as `inc` from now on; as nothing if it is none, or none any more.
+    pub(crate) fn note(&self, name: &NodeName, inc: Option<Inc>) {
         let mut names = self.names.write();
-        names.retain(|_, known| known != name);
-        names.insert(inc, name.clone());
+        names.by_inc.retain(|_, known| known != name);
+        names.by_name.remove(name);
+        if let Some(inc) = inc {
+            names.by_inc.insert(inc, name.clone());
+            names.by_name.insert(name.clone(), inc);
+        }
     }
 
     /// The introduction of `peer`, if this process can talk with it.
     pub(crate) fn accept(&self, peer: &NodeName, hello: &[u8]) -> Result<Inc, Mismatch> {
         let theirs = Hello::decode(hello).map_err(Mismatch::Wire)?;
         let ours = &self.hello;
-        let agreed = self.agreed.lock();
-        let member = agreed.view.members.iter().position(|m| m.name == member_name(peer));
-        let index = usize::try_from(theirs.inc.0 % Inc::MEMBERS_MAX).ok();
         if theirs.view_hash != ours.view_hash {
             return Err(Mismatch::Members);
         }
@@ -86,6 +150,12 @@ impl Links {
         if theirs != (Hello { inc: theirs.inc, ..ours.clone() }) {
             return Err(Mismatch::Copies);
         }
+        if !self.is_fixed {
+            return Ok(theirs.inc);
+        }
+        let agreed = self.agreed.lock();
+        let member = agreed.view.members.iter().position(|m| m.name == member_name(peer));
+        let index = usize::try_from(theirs.inc.0 % Inc::MEMBERS_MAX).ok();
         if member != index {
             return Err(Mismatch::Inc);
         }
@@ -95,6 +165,12 @@ impl Links {
         }
         Ok(theirs.inc)
     }
+}
+
+/// What the process that has drawn `start` is in an agreed view.
+pub(crate) fn process(view: &View, name: &MemberName, Inc(start): Inc) -> Option<Inc> {
+    let member = view.members.iter().find(|member| member.name == *name)?;
+    member.inc.filter(|_| member.start == start)
 }
 
 /// Why a process cannot be talked with.
@@ -123,7 +199,8 @@ impl fmt::Display for Mismatch {
             ),
             Self::Wire(error) => write!(f, "its introduction is wrong: {error}"),
             Self::Members => f.write_str(
-                "its cluster.members are not the same as here: give every node the same list",
+                "its cluster.members are not the same as here: give every node the same list, or \
+                 every node seeds",
             ),
             Self::Shards { theirs } => {
                 write!(f, "it has {theirs} shards, this node {SHARDS}: run the same release")
@@ -162,7 +239,7 @@ mod tests {
 
     fn links(own: &str, inc: u64, members: &[&str]) -> Links {
         let cluster = "shop".parse().unwrap();
-        Links::new(&own.parse().unwrap(), Inc(inc), &cluster, &names(members), Copies::All)
+        Links::fixed(&own.parse().unwrap(), Inc(inc), &cluster, &names(members), Copies::All)
     }
 
     const THREE: [&str; 3] = ["a", "b", "c"];
@@ -198,5 +275,30 @@ mod tests {
         assert_eq!(accept(4097), Err(Mismatch::Superseded));
         assert_eq!(accept(8193), Ok(Inc(8193)));
         assert_eq!(accept(12289), Ok(Inc(12289)));
+    }
+
+    /// Where members are agreed on, a process is known by the number that it has drawn.
+    #[test]
+    fn the_view_tells_which_process_is_a_member() {
+        let cluster = "shop".parse().unwrap();
+        let links = Links::agreed_on(&"a".parse().unwrap(), 77, &cluster);
+        let peer: NodeName = "b".parse().unwrap();
+        let other = Links::agreed_on(&peer, 78, &cluster);
+        assert_eq!(links.accept(&peer, &other.hello.encode()), Ok(Inc(78)));
+        let fixed = self::links("b", 8193, &THREE);
+        assert_eq!(links.accept(&peer, &fixed.hello.encode()), Err(Mismatch::Members));
+        let mut view = View::fixed(["a".into(), "b".into()], Copies::All);
+        (view.members[0].inc, view.members[0].start) = (Some(Inc(3)), 77);
+        (view.members[1].inc, view.members[1].start) = (Some(Inc(4)), 79);
+        assert_eq!(links.own_inc(&view), Some(Inc(3)));
+        assert_eq!(process(&view, &"b".into(), Inc(78)), None, "another process of its name is");
+        assert_eq!(process(&view, &"b".into(), Inc(79)), Some(Inc(4)));
+        links.note(&peer, Some(Inc(4)));
+        assert_eq!(
+            (links.name_of(Inc(4)), links.inc_of(&peer)),
+            (Some(peer.clone()), Some(Inc(4)))
+        );
+        links.note(&peer, None);
+        assert_eq!((links.name_of(Inc(4)), links.inc_of(&peer)), (None, None));
     }
 }

@@ -33,6 +33,10 @@ meters! {
     violations,
     /// Links refused because the peer is configured or built differently.
     hellos_refused,
+    /// Frames of peers that are no members of the view.
+    frames_of_strangers,
+    /// Letters of membership dropped because too many waited; they are sent again.
+    letters_dropped,
     /// Messages dropped because the lane was full; what matters of them is sent again.
     sends_full,
     /// Messages dropped because there was no link.

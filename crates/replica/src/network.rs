@@ -53,5 +53,7 @@ const fn name(reason: Refusal) -> &'static str {
         Refusal::Preface => "preface",
         Refusal::Slow => "slow",
         Refusal::Busy => "busy",
+        Refusal::TooManyStrangers => "too_many_strangers",
+        Refusal::NotAnOperator => "not_an_operator",
     }
 }

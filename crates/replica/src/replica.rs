@@ -1,5 +1,6 @@
 //! The handle of this node: starts it, opens sessions, says how it is doing, stops it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -7,9 +8,10 @@ use std::time::Instant;
 use parking_lot::{Mutex, RwLock};
 use protocol::{Opened, Options, Rules};
 use session::{EndReason, Inc, SessionId, TokenKeys, Tombstone, Version};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use transport::{Endpoint, EndpointConfig, Identity, NodeName, PeerAddress};
 
+use crate::agreement::{Agreement, Me, NOTICES_MAX};
 use crate::clock::Clock;
 use crate::config::{Config, ReplicationSection};
 use crate::driver::{Driver, millis};
@@ -17,6 +19,7 @@ use crate::error::{OpenError, StartError, StopError};
 use crate::health::Health;
 use crate::limits::{
     CLOSE_TIMEOUT, FLUSH_LOOK, FLUSH_REPORT_INTERVAL, FLUSH_TIMEOUT, ID_DRAWS_MAX, SHARDS,
+    STRANGERS_MAX,
 };
 use crate::links::{Links, hash_of};
 use crate::rotated::Rotated;
@@ -34,6 +37,8 @@ pub struct Replica {
 /// What all handles of a node share.
 pub(crate) struct Shared {
     pub(crate) driver: Arc<Driver>,
+    /// How this node is a member, unless the configuration says so.
+    pub(crate) agreement: Option<Agreement>,
     pub(crate) config: Config,
     pub(crate) name: NodeName,
     pub(crate) keys: Arc<RwLock<TokenKeys>>,
@@ -48,37 +53,45 @@ pub(crate) struct Shared {
 }
 
 impl Replica {
-    /// Starts this node: it links with the other members and catches up with them. It can be used
-    /// at once; [`ready`](Self::ready) tells when it serves by itself.
+    /// Starts this node: it finds the others, becomes a member of their cluster or founds one with
+    /// them, and catches up with them. Sessions are unavailable until it is a member;
+    /// [`ready`](Self::ready) tells when it serves by itself.
     ///
     /// # Errors
     /// Each [`StartError`] is one line a problem, with its remedy.
     ///
     /// # Panics
     /// Outside of a tokio runtime with time and I/O enabled.
-    #[expect(clippy::unused_async, reason = "members that are agreed at run time are waited for")]
+    #[expect(clippy::unused_async, reason = "so that more can be waited for in later releases")]
     pub async fn start(config: Config) -> Result<Self, StartError> {
-        let cluster = &config.cluster().name;
+        let cluster = config.cluster();
         let identity = config.identity()?;
         let (key_file, keys) = config.open_token_keys()?;
+        let store = config.open_store()?;
         let clock = Clock::new();
         let name = identity.name().clone();
-        let members: Vec<NodeName> = config.cluster().members.keys().cloned().collect();
-        let index = members.iter().take_while(|member| **member != name).count();
-        let index = u16::try_from(index).unwrap_or(u16::MAX);
-        let inc = Inc::of_start(clock.now(), index);
-        let ReplicationSection { copies, .. } = *config.replication();
-        let links = Links::new(&name, inc, cluster, &members, copies);
-        let options = options(&config, &name, inc, &members)?;
+        let links = links(&config, &name, &clock)?;
+        let options = options(&config, &name, links.hello().inc)?;
         let started = Endpoint::start(endpoint_config(&config, identity, &links));
         let (endpoint, events) = started.map_err(|error| config.refused_start(error))?;
-        let driver = Arc::new(Driver::new(&options, links, clock, endpoint));
+        let is_agreed = !cluster.is_fixed();
+        let (notices, noticed) = is_agreed.then(|| mpsc::channel(NOTICES_MAX)).unzip();
+        let start = links.hello().inc.0;
+        let driver = Arc::new(Driver::new(options, links, clock, endpoint, notices));
         let keys = Arc::new(RwLock::new(keys));
         let fatal = Fatal::new();
         let every = config.node().reload_interval;
-        let tasks = Tasks::start(&driver, events, keys.clone(), key_file, every, &fatal);
+        let mut tasks = Tasks::start(&driver, events, keys.clone(), key_file, every, &fatal);
+        let agreement = noticed.map(|noticed| {
+            let me = me(&config, &name, &driver, start);
+            let (agreement, task) =
+                Agreement::new(&driver, me, config.cluster(), store, &fatal, noticed);
+            tasks.add(&fatal, task);
+            agreement
+        });
         let shared = Shared {
             driver,
+            agreement,
             config,
             name,
             keys,
@@ -162,6 +175,12 @@ impl Replica {
         if let Some(reason) = self.shared.fatal.borrow().clone() {
             return Health::Starting { reason };
         }
+        if !self.shared.driver.is_member() {
+            let progress = self.shared.agreement.as_ref().map(Agreement::progress);
+            let waits_for = progress.and_then(|progress| progress.waits_for);
+            let reason = waits_for.unwrap_or_else(|| "joining the cluster".to_owned());
+            return Health::Starting { reason };
+        }
         let mut behind = 0;
         let mut is_synced = true;
         self.shared.driver.each(|node| {
@@ -177,9 +196,8 @@ impl Replica {
 
     /// Completes once this node has caught up with the others and serves by itself.
     pub async fn ready(&self) {
-        let all = usize::from(SHARDS);
         // The sender lives as long as the driver, which this handle holds.
-        let _ = self.shared.driver.synced().wait_for(|count| *count >= all).await;
+        let _ = self.shared.driver.synced().wait_for(|synced| *synced).await;
     }
 
     /// Completes if this node cannot go on, with the reason: another process runs under its name,
@@ -209,19 +227,46 @@ impl Replica {
         }
     }
 
-    /// Stops this node in good order: takes no more requests for sessions, waits until all nodes
-    /// that answer have what was written here, at most [`FLUSH_TIMEOUT`], then takes its leave.
+    /// Stops this node in good order: takes no more requests for sessions; hands over what only it
+    /// and too few others hold, and leaves the cluster, at most `node.drain_timeout`; waits until
+    /// all nodes that answer have what was written here, at most [`FLUSH_TIMEOUT`]; then closes.
     ///
     /// # Errors
-    /// [`StopError::NotFlushed`] if a node that answers still lacks something; it is stopped
-    /// nevertheless.
+    /// [`StopError`] if others still lack something; it is stopped nevertheless.
     pub async fn stop(&self) -> Result<(), StopError> {
         self.shared.is_draining.store(true, Ordering::Relaxed);
         self.shared.driver.close();
+        let left = self.leave().await;
         let flushed = self.flush().await;
+        if let Some(agreement) = &self.shared.agreement {
+            agreement.stop().await;
+        }
         self.shared.driver.endpoint.shutdown(CLOSE_TIMEOUT).await;
         self.shared.tasks.abort();
-        flushed
+        left.and(flushed)
+    }
+
+    /// Hands over and leaves, where members are agreed on.
+    async fn leave(&self) -> Result<(), StopError> {
+        let Some(agreement) = &self.shared.agreement else { return Ok(()) };
+        let patience = self.shared.config.node().drain_timeout;
+        let mut reports = tokio::time::interval(FLUSH_REPORT_INTERVAL);
+        reports.tick().await;
+        let until = tokio::time::Instant::now() + patience;
+        let leave = agreement.leave();
+        tokio::pin!(leave);
+        loop {
+            tokio::select! {
+                () = &mut leave => return Ok(()),
+                () = tokio::time::sleep_until(until) => break,
+                _ = reports.tick() => {
+                    let (owned, sessions) = self.shared.left_over();
+                    tracing::warn!("still handing over: {owned} slots, {sessions} sessions");
+                }
+            }
+        }
+        let (slots, sessions) = self.shared.left_over();
+        Err(StopError::NotHandedOver { slots, sessions })
     }
 
     async fn flush(&self) -> Result<(), StopError> {
@@ -295,6 +340,17 @@ impl Shared {
         }
     }
 
+    /// Slots that this node still owns, and sessions of slots that it does not and still holds.
+    fn left_over(&self) -> (usize, usize) {
+        let (mut slots, mut sessions) = (0, 0);
+        self.driver.each(|node| {
+            let handover = node.handover();
+            slots += handover.owned;
+            sessions += handover.sessions;
+        });
+        (slots, sessions)
+    }
+
     fn backlog(&self) -> Backlog {
         let mut backlog = Backlog::default();
         let mut unreachable = std::collections::BTreeSet::new();
@@ -313,14 +369,39 @@ impl Shared {
     }
 }
 
+/// Who the others are, as far as the configuration tells.
+fn links(config: &Config, name: &NodeName, clock: &Clock) -> Result<Links, StartError> {
+    let cluster = config.cluster();
+    if !cluster.is_fixed() {
+        // 0 would be the number of nobody.
+        let start = getrandom::u64().map_err(StartError::Random)?.max(1);
+        return Ok(Links::agreed_on(name, start, &cluster.name));
+    }
+    let members: Vec<NodeName> = cluster.members.keys().cloned().collect();
+    let index = members.iter().take_while(|member| *member != name).count();
+    let index = u16::try_from(index).unwrap_or(u16::MAX);
+    let inc = Inc::of_start(clock.now(), index);
+    let ReplicationSection { copies, .. } = *config.replication();
+    Ok(Links::fixed(name, inc, &cluster.name, &members, copies))
+}
+
+/// What this process tells others of itself when it joins.
+fn me(config: &Config, name: &NodeName, driver: &Driver, start: u64) -> Me {
+    let node = config.node();
+    let bound = || SocketAddr::new(node.listen.ip(), driver.endpoint.local_addr().port());
+    Me {
+        name: name.clone(),
+        address: node.advertise.as_ref().map_or_else(|| bound().to_string(), ToString::to_string),
+        zone: node.zone.as_deref().unwrap_or_default().into(),
+        start,
+        copies: config.replication().copies,
+    }
+}
+
 /// The options of the first shard.
-fn options(
-    config: &Config,
-    name: &NodeName,
-    inc: Inc,
-    members: &[NodeName],
-) -> Result<Options, StartError> {
+fn options(config: &Config, name: &NodeName, inc: Inc) -> Result<Options, StartError> {
     let limits = config.limits();
+    let members: Vec<NodeName> = config.cluster().members.keys().cloned().collect();
     let shards = usize::from(SHARDS);
     let memory = usize::try_from(limits.memory.bytes()).unwrap_or(usize::MAX);
     Ok(Options {
@@ -328,7 +409,7 @@ fn options(
         name: name.as_str().into(),
         shard: 0,
         shards: SHARDS,
-        digest_seed: hash_of(&config.cluster().name, members, "digests"),
+        digest_seed: hash_of(&config.cluster().name, &members, "digests"),
         noise_seed: getrandom::u64().map_err(StartError::Random)?,
         outbox_sessions_max: limits.outbox_sessions_max.div_ceil(shards),
         repair_interval_ms: millis(limits.repair_interval),
@@ -350,6 +431,7 @@ fn endpoint_config(config: &Config, identity: Identity, links: &Links) -> Endpoi
         identity,
         hello: links.hello().encode().into(),
         peers: peers.collect(),
+        strangers_max: if config.cluster().is_fixed() { 0 } else { STRANGERS_MAX },
         limits: transport::Limits {
             frame_bytes_max: limits.frame_bytes_max,
             lane_queue_bytes_max: limits.lane_queue_bytes_max,

@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use protocol::Counters;
+use protocol::{Counters, Member};
 use serde::Serialize;
 
+use crate::agreement::Agreement;
 use crate::driver::Driver;
 use crate::links::member_name;
 use crate::meters::MeterStatus;
@@ -20,11 +21,28 @@ pub struct Status {
     pub name: String,
     /// Its cluster.
     pub cluster: String,
-    /// Number of this start of its process; greater than that of every earlier start.
+    /// Number of this start of its process, greater than that of every earlier start; 0 before it
+    /// is a member.
     pub inc: u64,
     /// `ok`, `draining`, or why it cannot serve every session yet.
     pub health: String,
-    /// The other members.
+    /// Who is a member, sorted by name.
+    pub members: Vec<MemberStatus>,
+    /// Index of the decision that made the present view; 0 before there is one.
+    pub epoch: u64,
+    /// Which cluster under its name: grows only when membership is made anew after a disaster.
+    pub generation: u64,
+    /// True while members catch up with what they are to hold from now on.
+    pub is_in_transition: bool,
+    /// The Raft group that agrees on the members, where they are agreed on.
+    pub group: Option<String>,
+    /// Who decides.
+    pub voters: Vec<String>,
+    /// Who leads them, as far as is known.
+    pub leader: Option<String>,
+    /// Why this node's Raft does not run, if it should.
+    pub raft_trouble: Option<String>,
+    /// The other nodes that there are links with, or should be.
     pub peers: Vec<PeerStatus>,
     /// Living sessions that it holds.
     pub sessions: usize,
@@ -42,6 +60,22 @@ pub struct Status {
     pub meters: MeterStatus,
     /// What came over the network.
     pub network: NetworkStatus,
+}
+
+/// A member of the view.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct MemberStatus {
+    /// Its name.
+    pub name: String,
+    /// Number of its process in the view.
+    pub inc: Option<u64>,
+    /// Where the others reach it; empty where the configuration says so.
+    pub address: String,
+    /// Its zone; empty if it names none.
+    pub zone: String,
+    /// True while it hands over what it holds, to leave.
+    pub leaving: bool,
 }
 
 /// Another member, seen from this node.
@@ -83,10 +117,20 @@ impl Replica {
             waiting = [waiting[0] + loads, waiting[1] + commits, waiting[2] + forwards];
             add(&mut counters, node.counters());
         });
+        let progress = self.shared.agreement.as_ref().map(Agreement::progress).unwrap_or_default();
+        let view = driver.links.agreed().view.clone();
         Status {
+            members: view.members.iter().map(MemberStatus::of).collect(),
+            epoch: view.epoch,
+            generation: view.generation,
+            is_in_transition: view.next_layout().is_some(),
+            group: progress.group,
+            voters: progress.voters.iter().map(ToString::to_string).collect(),
+            leader: progress.leader.map(|leader| leader.to_string()),
+            raft_trouble: progress.trouble,
             name: self.shared.name.to_string(),
             cluster: self.shared.config.cluster().name.to_string(),
-            inc: driver.links.hello().inc.0,
+            inc: driver.own_inc().map_or(0, |inc| inc.0),
             health: self.health().to_string(),
             peers: peers(driver),
             sessions,
@@ -97,6 +141,18 @@ impl Replica {
             counters: named(&counters),
             meters: driver.meters.snapshot(),
             network: NetworkStatus::of(&driver.endpoint.counters()),
+        }
+    }
+}
+
+impl MemberStatus {
+    fn of(member: &Member) -> Self {
+        Self {
+            name: member.name.to_string(),
+            inc: member.inc.map(|inc| inc.0),
+            address: member.address.to_string(),
+            zone: member.zone.0.to_string(),
+            leaving: member.leaving,
         }
     }
 }
@@ -120,7 +176,7 @@ fn peers(driver: &Driver) -> Vec<PeerStatus> {
             inc.and_then(|inc| lags.get(&inc).copied()).unwrap_or((0, 0, false));
         PeerStatus {
             name: peer.name.to_string(),
-            address: peer.address,
+            address: peer.address.unwrap_or_default(),
             inc: inc.map(|inc| inc.0),
             reachable: reachable && peer.up,
             error: peer.last_error,

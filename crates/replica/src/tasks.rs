@@ -1,12 +1,12 @@
 //! The tasks of a process: one reads what arrives, one ticks, one looks at the token keys.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::RwLock;
 use protocol::limits::TICK_MS;
-use session::{Inc, TokenKeys};
+use session::TokenKeys;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
@@ -38,6 +38,11 @@ impl Tasks {
 }
 
 impl Tasks {
+    /// Adds one.
+    pub(crate) fn add(&mut self, fatal: &Fatal, task: impl Future<Output = ()> + Send + 'static) {
+        self.0.push(spawn(fatal, task));
+    }
+
     /// Ends them at the next point at which each waits.
     pub(crate) fn abort(&self) {
         for task in &self.0 {
@@ -66,7 +71,7 @@ impl Fatal {
     }
 
     /// Notes the reason; the first one stays.
-    fn note(&self, reason: String) {
+    pub(crate) fn note(&self, reason: String) {
         if self.0.borrow().is_none() {
             tracing::error!("{reason}");
             self.0.send_replace(Some(reason));
@@ -96,14 +101,14 @@ impl Drop for Alarm {
 
 /// Takes everything that arrives to the driver, in order.
 async fn read(driver: Arc<Driver>, mut events: Events, fatal: Fatal) {
-    let mut reader = Reader { driver, fatal, linked: BTreeMap::new(), refused: BTreeMap::new() };
+    let mut reader = Reader { driver, fatal, linked: BTreeSet::new(), refused: BTreeMap::new() };
     while let Some(event) = events.next().await {
         match event {
             Event::Up { peer, hello } => reader.up(&peer, &hello),
             Event::Down { peer, reason } => reader.down(&peer, &reason),
             Event::Frame { peer, lane, frame } => {
-                if let Some(inc) = reader.linked.get(&peer) {
-                    reader.driver.handle_frame(&peer, *inc, lane, &frame);
+                if reader.linked.contains(&peer) {
+                    reader.driver.handle_frame(&peer, lane, &frame);
                 }
             }
         }
@@ -116,8 +121,8 @@ async fn read(driver: Arc<Driver>, mut events: Events, fatal: Fatal) {
 struct Reader {
     driver: Arc<Driver>,
     fatal: Fatal,
-    /// The processes at the other ends of the links.
-    linked: BTreeMap<NodeName, Inc>,
+    /// Whose links were accepted.
+    linked: BTreeSet<NodeName>,
     /// Why a link was refused last, so that the same is logged once.
     refused: BTreeMap<NodeName, String>,
 }
@@ -127,7 +132,7 @@ impl Reader {
         match self.driver.links.accept(peer, hello) {
             Ok(inc) => {
                 self.refused.remove(peer);
-                self.linked.insert(peer.clone(), inc);
+                self.linked.insert(peer.clone());
                 self.driver.handle_up(peer, inc);
             }
             Err(mismatch) => {
@@ -143,7 +148,7 @@ impl Reader {
     }
 
     fn down(&mut self, peer: &NodeName, reason: &DownReason) {
-        if self.linked.remove(peer).is_some() {
+        if self.linked.remove(peer) {
             tracing::info!("link with {peer} ended: {reason}");
             self.driver.handle_down(peer);
         }

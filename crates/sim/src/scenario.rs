@@ -11,7 +11,7 @@ pub enum Views {
     Fixed,
     /// A log of decisions that every node follows; at the beginning every member owns every slot.
     AgreedAll,
-    /// A log of decisions that every node follows; at the beginning two to four members own a slot.
+    /// A log of decisions that every node follows; at the beginning one to four members own a slot.
     AgreedBackups,
 }
 

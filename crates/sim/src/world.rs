@@ -261,7 +261,7 @@ impl World {
         let copies = match self.scenario.views {
             Views::Fixed | Views::AgreedAll => Copies::All,
             Views::AgreedBackups => {
-                let count = std::num::NonZeroU16::new(self.rng.u16(2..=4));
+                let count = std::num::NonZeroU16::new(self.rng.u16(1..=4));
                 count.map_or(Copies::All, Copies::Count)
             }
         };

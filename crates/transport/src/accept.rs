@@ -1,4 +1,4 @@
-//! Connections that others make: admitted, authenticated, and handed to the pair they belong to.
+//! Connections that others make: admitted, authenticated, and handed over to where they belong.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,9 +12,10 @@ use crate::counters::{Refusal, count};
 use crate::endpoint::Shared;
 use crate::error::AttemptError;
 use crate::event::Close;
-use crate::pair::Peer;
+use crate::name::NodeName;
+use crate::operators;
 use crate::preface::Preface;
-use crate::tls;
+use crate::tls::{self, Purpose};
 
 /// A handshake in progress; counted until it is dropped.
 struct Admission(Arc<AtomicUsize>);
@@ -50,7 +51,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     }
 }
 
-/// Under load strangers must prove their address, so that nobody fills the places for handshakes
+/// Under load those who connect must prove their address, so that nobody fills the places for handshakes
 /// with forged ones; beyond the limits they are turned away.
 fn admit(shared: &Shared, incoming: Incoming, handshakes: usize) -> Option<Incoming> {
     let limits = &shared.limits;
@@ -69,41 +70,58 @@ fn admit(shared: &Shared, incoming: Incoming, handshakes: usize) -> Option<Incom
     Some(incoming)
 }
 
-/// One handshake, from the first packet to the preface.
+/// A connection whose handshake is complete.
+enum Arrival {
+    /// One half of a link.
+    Half(NodeName, Offer),
+    Operator(Connection, NodeName),
+}
+
+/// One handshake, from the first packet until it is known what comes of it.
 async fn receive(shared: Arc<Shared>, connecting: Connecting, from: SocketAddr) {
     let limit = shared.limits.connect_timeout;
-    let handshake = async {
-        let connection = connecting.await?;
-        let identified = identify(&shared, &connection);
-        let peer = identified.inspect_err(|refusal| {
-            let words = refusal.to_string();
-            connection.close(Close::Refused.code(), words.as_bytes());
-        });
-        let peer = peer.map_err(AttemptError::Refused)?;
-        let (lane, receive, preface) = Preface::receive(&connection).await?;
-        Ok((peer, Offer { connection, lane, receive, preface }))
-    };
-    let outcome = timeout(limit, handshake).await.unwrap_or(Err(AttemptError::Slow));
-    match outcome {
-        Ok((peer, offer)) => hand_over(&shared, &peer, offer),
+    let arrival = timeout(limit, arrive(&shared, connecting)).await;
+    match arrival.unwrap_or(Err(AttemptError::Slow)) {
+        Ok(Arrival::Half(name, offer)) => shared.peers.hand_over(&shared, &name, offer),
+        Ok(Arrival::Operator(connection, name)) => {
+            // A task of its own: this one is counted as a handshake.
+            shared.spawn(operators::serve(shared.clone(), connection, name.to_string()));
+        }
         Err(error) => refuse(&shared, &error, from),
     }
 }
 
-/// The peer at the other end, if it is one.
-fn identify(shared: &Shared, connection: &Connection) -> Result<Arc<Peer>, Refusal> {
+async fn arrive(shared: &Shared, connecting: Connecting) -> Result<Arrival, AttemptError> {
+    let connection = connecting.await?;
+    let turn_away = |words: &str| connection.close(Close::Refused.code(), words.as_bytes());
+    match Purpose::of(&connection) {
+        Some(Purpose::Lanes) => {
+            let name = identify(shared, &connection)
+                .inspect_err(|refusal| turn_away(&shared.words(*refusal)))
+                .map_err(AttemptError::Refused)?;
+            let (lane, receive, preface) = Preface::receive(&connection).await?;
+            Ok(Arrival::Half(name, Offer { connection, lane, receive, preface }))
+        }
+        // It has seen the certificate of this node, and closes as soon as it has read it.
+        Some(Purpose::Identify) => Err(connection.closed().await.into()),
+        Some(Purpose::Operators) => {
+            let name = tls::authenticate_operator(&connection, &shared.cluster)
+                .inspect_err(|refusal| turn_away(refusal.to_holder()))
+                .map_err(AttemptError::Refused)?;
+            Ok(Arrival::Operator(connection, name))
+        }
+        // TLS insists on one of them.
+        None => Err(AttemptError::Refused(Refusal::Handshake)),
+    }
+}
+
+/// The node at the other end, if it is one that may be linked with.
+fn identify(shared: &Shared, connection: &Connection) -> Result<NodeName, Refusal> {
     let name = tls::authenticate(connection, &shared.cluster)?;
     if name == shared.name {
         return Err(Refusal::OtherName);
     }
-    shared.peers.read().get(&name).cloned().ok_or(Refusal::UnknownName)
-}
-
-fn hand_over(shared: &Shared, peer: &Peer, offer: Offer) {
-    if let Err(refused) = peer.offers.try_send(offer) {
-        shared.meters.refuse(Refusal::Busy, &peer.name);
-        refused.into_inner().refuse(Close::Busy, "too many attempts at once");
-    }
+    shared.peers.admits(&name).map(|()| name)
 }
 
 fn refuse(shared: &Shared, error: &AttemptError, from: SocketAddr) {

@@ -11,6 +11,7 @@ use crate::counters::Refusal;
 use crate::endpoint::Shared;
 use crate::error::AttemptError;
 use crate::event::Close;
+use crate::identify::answered;
 use crate::lane::Lane;
 use crate::name::NodeName;
 use crate::preface::{self, Preface};
@@ -96,12 +97,7 @@ impl Attempt {
                 return Err(AttemptError::Resolve { address, source: elapsed.into() });
             }
         };
-        match timeout(limit, self.dial_remote(remote)).await {
-            Ok(Err(AttemptError::Connection(quinn::ConnectionError::TimedOut))) | Err(_) => {
-                Err(AttemptError::NoAnswer(remote))
-            }
-            Ok(done) => done,
-        }
+        answered(limit, remote, self.dial_remote(remote)).await
     }
 
     async fn resolve(&self, address: &str, nth: usize) -> Result<SocketAddr, AttemptError> {

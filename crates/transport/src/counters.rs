@@ -1,5 +1,5 @@
-//! Counts of what happened, for metrics and tests; and log lines about refusals, which strangers
-//! can cause as often as they like and which are therefore written rarely.
+//! Counts of what happened, for metrics and tests; and log lines about refusals, which anybody can
+//! cause as often as he likes and which are therefore written rarely.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -35,11 +35,16 @@ pub enum Refusal {
     Slow,
     /// There were too many connections or handshakes at once.
     Busy,
+    /// The certificate is for a node that is no peer of this one, and of those as many are
+    /// admitted as [`EndpointConfig::strangers_max`](crate::EndpointConfig::strangers_max) allows.
+    TooManyStrangers,
+    /// The certificate is not an operator's, and what is open to them alone was asked for.
+    NotAnOperator,
 }
 
 impl Refusal {
     /// All reasons.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::NoCertificate,
         Self::OtherAuthority,
         Self::OutsideValidity,
@@ -51,7 +56,27 @@ impl Refusal {
         Self::Preface,
         Self::Slow,
         Self::Busy,
+        Self::TooManyStrangers,
+        Self::NotAnOperator,
     ];
+
+    /// What an operator is told of the certificate.
+    pub(crate) fn to_holder(self) -> &'static str {
+        match self {
+            Self::NoCertificate => "none was shown",
+            Self::OtherAuthority => "it was issued by another authority",
+            Self::OutsideValidity => "it has expired or is not valid yet",
+            Self::OtherCluster => "it is for another cluster",
+            Self::NotANode | Self::NotAnOperator => "it is not an operator's",
+            Self::UnknownName
+            | Self::OtherName
+            | Self::Handshake
+            | Self::Preface
+            | Self::Slow
+            | Self::Busy
+            | Self::TooManyStrangers => "it is unusable",
+        }
+    }
 }
 
 impl fmt::Display for Refusal {
@@ -68,6 +93,8 @@ impl fmt::Display for Refusal {
             Self::Preface => "its first message was wrong",
             Self::Slow => "the handshake was not completed in time",
             Self::Busy => "there are too many connections at once",
+            Self::TooManyStrangers => "too many nodes that are no peers are admitted already",
+            Self::NotAnOperator => "its certificate is not an operator's",
         })
     }
 }
@@ -77,7 +104,7 @@ impl fmt::Display for Refusal {
 pub struct Counters {
     /// Connections refused, by reason, in the order of [`Refusal::ALL`].
     pub refused: [u64; Refusal::ALL.len()],
-    /// Strangers that were asked to prove their address first.
+    /// Handshakes for which the other side was asked to prove its address first.
     pub retries: u64,
     /// Datagrams received.
     pub datagrams: u64,
@@ -94,6 +121,10 @@ pub struct Counters {
     pub links_up: u64,
     /// Links that ended.
     pub links_down: u64,
+    /// Requests of operators that were answered.
+    pub operator_requests: u64,
+    /// Requests of operators that were not answered, for whichever reason.
+    pub operator_requests_refused: u64,
     /// Times that changed certificate files were taken over.
     pub reloads: u64,
     /// Times that changed certificate files were wrong and were not taken over.
@@ -146,6 +177,8 @@ pub(crate) struct Meters {
     frames_lost: AtomicU64,
     pub(crate) links_up: AtomicU64,
     pub(crate) links_down: AtomicU64,
+    pub(crate) operator_requests: AtomicU64,
+    pub(crate) operator_requests_refused: AtomicU64,
     pub(crate) reloads: AtomicU64,
     pub(crate) reloads_failed: AtomicU64,
     pub(crate) receive_buffer_bytes: AtomicUsize,
@@ -223,6 +256,8 @@ impl Meters {
             frames_lost: read(&self.frames_lost),
             links_up: read(&self.links_up),
             links_down: read(&self.links_down),
+            operator_requests: read(&self.operator_requests),
+            operator_requests_refused: read(&self.operator_requests_refused),
             reloads: read(&self.reloads),
             reloads_failed: read(&self.reloads_failed),
             receive_buffer_bytes: self.receive_buffer_bytes.load(Ordering::Relaxed),

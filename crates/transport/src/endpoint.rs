@@ -1,30 +1,32 @@
 //! The endpoint: one UDP socket, links with all peers, and the methods of the public API.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 use quinn::{AsyncUdpSocket, Runtime, TokioRuntime};
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout_at;
 
-use crate::counters::{Counters, Meters};
+use crate::counters::{Counters, Meters, Refusal};
 use crate::error::{SendError, StartError, TlsError};
 use crate::event::{Close, DownReason, Event};
+use crate::identify::IdentifyError;
 use crate::identity::Identity;
 use crate::inbox::Inbox;
 use crate::lane::Lane;
-use crate::limits::{GOODBYE_WAIT_MAX, HELLO_BYTES_MAX, Limits, OFFERS_MAX};
+use crate::limits::{GOODBYE_WAIT_MAX, HELLO_BYTES_MAX, Limits};
 use crate::name::{ClusterName, NodeName};
-use crate::pair::{Pair, Peer, PeerState, Phase};
+use crate::operators::{Desk, Operators};
+use crate::pair::Peer;
+use crate::peers::Peers;
 use crate::socket::{self, CountingSocket};
 use crate::tls::Settings;
-use crate::{accept, frame, random, reload, subject};
+use crate::{accept, frame, identify, random, reload, subject};
 
 /// How often the certificate files are looked at, unless configured otherwise.
 pub const RELOAD_INTERVAL_DEFAULT: Duration = Duration::from_secs(30);
@@ -52,6 +54,10 @@ pub struct EndpointConfig {
     pub hello: Bytes,
     /// The peers; this node itself may be among them and is left out.
     pub peers: Vec<PeerAddress>,
+    /// Strangers at once: nodes of this cluster that are not in the list of peers and connect to
+    /// this one. Linked with like peers, but never dialled, and forgotten when the link has ended.
+    /// More are refused; 0 refuses all.
+    pub strangers_max: usize,
     /// All bounds.
     pub limits: Limits,
     /// How often the certificate files are looked at for changes.
@@ -72,13 +78,13 @@ pub struct Events {
     inbox: Arc<Inbox>,
 }
 
-/// How a peer is doing.
+/// How a peer or a stranger is doing.
 #[derive(Debug, Clone)]
 pub struct PeerStatus {
-    /// The peer.
+    /// The node.
     pub name: NodeName,
-    /// Its configured address.
-    pub address: String,
+    /// Where it is dialled; `None`: it is a stranger, and is not.
+    pub address: Option<String>,
     /// Whether a link stands.
     pub up: bool,
     /// Since when it stands, or does not.
@@ -105,11 +111,10 @@ pub(crate) struct Shared {
     pub(crate) hello: Bytes,
     pub(crate) limits: Limits,
     pub(crate) settings: RwLock<Settings>,
-    pub(crate) peers: RwLock<BTreeMap<NodeName, Arc<Peer>>>,
+    pub(crate) peers: Peers,
+    pub(crate) operators: Desk,
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) meters: Arc<Meters>,
-    /// The tasks of the pairs; `None` once the endpoint is being stopped.
-    pairs: Mutex<Option<BTreeMap<NodeName, JoinHandle<()>>>>,
     stopping: watch::Sender<bool>,
 }
 
@@ -142,10 +147,10 @@ impl Endpoint {
             hello: config.hello,
             limits: config.limits,
             settings: RwLock::new(settings),
-            peers: RwLock::default(),
+            peers: Peers::new(config.strangers_max),
+            operators: Desk::new(),
             inbox: inbox.clone(),
             meters,
-            pairs: Mutex::new(Some(BTreeMap::new())),
             stopping: watch::Sender::new(false),
         });
         shared.spawn(accept::run(shared.clone()));
@@ -169,11 +174,7 @@ impl Endpoint {
         if frame.len() > self.shared.limits.frame_bytes_max || frame::header(&frame).is_none() {
             return Err(SendError::TooLarge);
         }
-        let link = {
-            let peers = self.shared.peers.read();
-            let peer = peers.get(peer).ok_or(SendError::NotConnected)?;
-            peer.state.lock().link.clone().ok_or(SendError::NotConnected)?
-        };
+        let link = self.shared.peers.link(peer).ok_or(SendError::NotConnected)?;
         let sent = link.send(lane, frame);
         if sent == Err(SendError::Full) {
             self.shared.meters.full(lane);
@@ -182,41 +183,15 @@ impl Endpoint {
     }
 
     /// Sets the list of peers: new ones are linked with, those that are gone are taken down,
-    /// changed addresses hold from the next attempt on.
+    /// changed addresses hold from the next attempt on. A stranger that is in it now becomes a
+    /// peer and keeps its link; the other strangers stay what they are.
     pub fn set_peers(&self, peers: Vec<PeerAddress>) {
-        let mut wanted: BTreeMap<NodeName, String> =
-            peers.into_iter().map(|peer| (peer.name, peer.address)).collect();
-        wanted.remove(&self.shared.name);
-        let mut pairs = self.shared.pairs.lock();
-        let Some(pairs) = pairs.as_mut() else {
-            return;
-        };
-        let mut known = self.shared.peers.write();
-        known.retain(|name, peer| {
-            let stays = wanted.contains_key(name);
-            if !stays {
-                let reason = DownReason::Removed;
-                peer.phase.send_replace(Phase::Ended { reason, flush_until: None });
-            }
-            stays
-        });
-        for (name, address) in wanted {
-            if let Some(peer) = known.get(&name) {
-                *peer.address.lock() = address;
-                continue;
-            }
-            let before = pairs.remove(&name);
-            let (peer, pair) = start_pair(&self.shared, name.clone(), address, before);
-            known.insert(name.clone(), peer);
-            pairs.insert(name, pair);
-        }
-        pairs.retain(|_, pair| !pair.is_finished());
+        self.shared.peers.set(&self.shared, peers);
     }
 
-    /// How each peer is doing, sorted by name.
+    /// How each peer and each stranger is doing, sorted by name.
     pub fn status(&self) -> Vec<PeerStatus> {
-        let peers: Vec<_> = self.shared.peers.read().values().cloned().collect();
-        peers.iter().map(|peer| peer_status(peer)).collect()
+        self.shared.peers.all().iter().map(|peer| peer_status(peer)).collect()
     }
 
     /// What has been counted since the start.
@@ -224,14 +199,26 @@ impl Endpoint {
         self.shared.meters.snapshot()
     }
 
+    /// Asks who answers at an address, for one of which no name is known: a node of this cluster,
+    /// this one included. Nothing comes of it but the name; to link with that node it has to be
+    /// made a peer. Takes no longer than [`Limits::connect_timeout`].
+    ///
+    /// # Errors
+    /// [`IdentifyError`]: nobody answers, or it is no node of this cluster.
+    pub async fn identify(&self, address: SocketAddr) -> Result<NodeName, IdentifyError> {
+        identify::ask(&self.shared, address).await
+    }
+
+    /// The requests of operators, who are served as soon as this is called; until then, and when
+    /// what it returned is dropped, they are refused. `None` from the second call on.
+    pub fn operators(&self) -> Option<Operators> {
+        self.shared.operators.operators(self.shared.stopping.subscribe())
+    }
+
     /// Ends the link with a peer, if there is one; a new one is made after a pause. For a peer
     /// that broke the rules of what the frames contain.
     pub fn disconnect(&self, peer: &NodeName, reason: &str) {
-        let link = {
-            let peers = self.shared.peers.read();
-            peers.get(peer).and_then(|peer| peer.state.lock().link.clone())
-        };
-        if let Some(link) = link {
+        if let Some(link) = self.shared.peers.link(peer) {
             link.end(DownReason::Disconnected(reason.to_owned()), None);
         }
     }
@@ -253,6 +240,8 @@ impl Endpoint {
                 pair.abort();
             }
         }
+        // Those whose requests were answered by now are still told.
+        let _ = timeout_at(flush_until.into(), self.shared.operators.left()).await;
         self.shared.close();
         let until = until.min(Instant::now() + GOODBYE_WAIT_MAX);
         let _ = timeout_at(until.into(), self.shared.endpoint.wait_idle()).await;
@@ -310,36 +299,11 @@ fn listen(
     quinn::Endpoint::new_with_abstract_socket(quic, server, socket, runtime).map_err(failed)
 }
 
-/// Starts the task of a pair, after the one `before` it with the same peer has ended.
-fn start_pair(
-    shared: &Arc<Shared>,
-    name: NodeName,
-    address: String,
-    before: Option<JoinHandle<()>>,
-) -> (Arc<Peer>, JoinHandle<()>) {
-    let (offers, offered) = mpsc::channel(OFFERS_MAX);
-    let peer = Arc::new(Peer {
-        name,
-        address: Mutex::new(address),
-        state: Mutex::new(PeerState::new()),
-        offers,
-        phase: watch::Sender::new(Phase::Wanted),
-    });
-    let pair = Pair::new(shared.clone(), peer.clone());
-    let task = shared.spawn(async move {
-        if let Some(before) = before {
-            let _ = before.await;
-        }
-        pair.run(offered).await;
-    });
-    (peer, task)
-}
-
 fn peer_status(peer: &Peer) -> PeerStatus {
     let state = peer.state.lock();
     PeerStatus {
         name: peer.name.clone(),
-        address: peer.address.lock().clone(),
+        address: peer.address(),
         up: state.link.is_some(),
         since: state.since,
         last_error: state.last_error.clone(),
@@ -352,6 +316,15 @@ impl Shared {
     /// Whether this node chooses the link with this peer; exactly one of the two does.
     pub(crate) fn chooses(&self, peer: &NodeName) -> bool {
         self.name < *peer
+    }
+
+    /// What a node is told that is refused.
+    pub(crate) fn words(&self, refusal: Refusal) -> String {
+        if refusal == Refusal::TooManyStrangers {
+            // The remedy is at this node, so it is named.
+            return format!("{} admits no more nodes that it does not know", self.name);
+        }
+        refusal.to_string()
     }
 
     /// The name that the certificate of a peer must carry.
@@ -381,12 +354,7 @@ impl Shared {
     /// Begins to stop. Returns the tasks that are still at it; `None` if it had begun before.
     fn stop(&self, flush_until: Option<Instant>) -> Option<Vec<JoinHandle<()>>> {
         self.stopping.send_replace(true);
-        let pairs = self.pairs.lock().take()?;
-        for peer in self.peers.read().values() {
-            let reason = DownReason::Stopped;
-            peer.phase.send_replace(Phase::Ended { reason, flush_until });
-        }
-        Some(pairs.into_values().collect())
+        self.peers.stop(flush_until)
     }
 
     fn close(&self) {

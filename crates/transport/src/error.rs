@@ -3,7 +3,10 @@
 use std::io;
 use std::net::SocketAddr;
 
-use quinn::{ConnectError, ConnectionError, ReadError, ReadExactError, Side, WriteError};
+use quinn::{
+    ConnectError, ConnectionClose, ConnectionError, ReadError, ReadExactError, Side,
+    TransportErrorCode, WriteError,
+};
 use thiserror::Error;
 
 use crate::counters::Refusal;
@@ -119,7 +122,8 @@ impl AttemptError {
             Self::Preface => Some(Refusal::Preface),
             Self::Slow => Some(Refusal::Slow),
             Self::Connection(ConnectionError::TransportError(error)) => {
-                Some(refusal_of_alert(u64::from(error.code), side))
+                let refusal = refusal_of_alert(u64::from(error.code), side);
+                Some(refusal.unwrap_or(Refusal::Handshake))
             }
             Self::Connection(_)
             | Self::NoAnswer(_)
@@ -132,17 +136,28 @@ impl AttemptError {
 }
 
 /// TLS alerts (RFC 8446 section 6) travel in QUIC as error codes from 0x100 on (RFC 9001
-/// section 4.8).
-fn refusal_of_alert(code: u64, side: Side) -> Refusal {
-    match code.checked_sub(0x100) {
+/// section 4.8). `None`: it says nothing of a certificate.
+pub(crate) fn refusal_of_alert(code: u64, side: Side) -> Option<Refusal> {
+    Some(match code.checked_sub(0x100)? {
         // "Bad certificate": the one who dials checks the name in it.
-        Some(42) if side == Side::Client => Refusal::OtherName,
-        Some(43) => Refusal::NotANode,
-        Some(45) => Refusal::OutsideValidity,
+        42 if side == Side::Client => Refusal::OtherName,
+        42 | 44 | 46 => Refusal::Handshake,
+        43 => Refusal::NotANode,
+        45 => Refusal::OutsideValidity,
         // "Unknown authority", and "wrong signature": an authority of the same name.
-        Some(48 | 51) => Refusal::OtherAuthority,
-        Some(116) => Refusal::NoCertificate,
-        Some(_) | None => Refusal::Handshake,
+        48 | 51 => Refusal::OtherAuthority,
+        116 => Refusal::NoCertificate,
+        _ => return None,
+    })
+}
+
+/// What it means that the other side has closed a connection during the handshake, where its own
+/// words may not be sent.
+pub(crate) fn closing_words(close: &ConnectionClose) -> String {
+    match close.error_code {
+        TransportErrorCode::CONNECTION_REFUSED => Refusal::Busy.to_string(),
+        TransportErrorCode::APPLICATION_ERROR => "it gave the handshake up".to_owned(),
+        _ => words(&close.reason),
     }
 }
 
@@ -152,7 +167,7 @@ fn connection_words(error: &ConnectionError) -> String {
             format!("it refused this node: {}", words(&close.reason))
         }
         ConnectionError::ConnectionClosed(close) => {
-            format!("it refused this node: {}", words(&close.reason))
+            format!("it refused this node: {}", closing_words(close))
         }
         ConnectionError::TransportError(error) => words(error.reason.as_bytes()),
         ConnectionError::VersionMismatch

@@ -1,12 +1,16 @@
-//! A client that breaks the rules on purpose: any certificate or none, any bytes on a lane.
+//! A client that breaks the rules on purpose: any certificate or none, any bytes on a lane. And a
+//! server that does.
 //! For tests only (feature `hostile-testing`).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{ClientConfig, Connection, RecvStream, SendStream};
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::{
+    ClientConfig, Connection, Incoming, ReadError, ReadToEndError, RecvStream, SendStream,
+    ServerConfig, VarInt,
+};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::version::TLS13;
 use rustls::{DigitallySignedStruct, SignatureScheme};
@@ -14,14 +18,17 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use thiserror::Error;
 
+use crate::credentials::provider;
 use crate::error::AttemptError;
+use crate::event::Close;
+use crate::exchange::Unanswered;
 use crate::frame::{Decoder, HEADER_BYTES};
-use crate::identity::provider;
 use crate::issue::CertAndKey;
 use crate::lane::{self, Lane};
+use crate::limits::OPERATOR_ANSWER_BYTES_MAX;
 use crate::preface::{self, Preface};
 use crate::random;
-use crate::tls::ALPN;
+use crate::tls::Purpose;
 
 /// What went wrong for the one who does wrong.
 #[derive(Debug, Error)]
@@ -50,7 +57,7 @@ impl HostileConnection {
         node: SocketAddr,
         credentials: Option<&CertAndKey>,
     ) -> Result<Self, HostileError> {
-        Self::connect_with(node, credentials, ALPN).await
+        Self::connect_with(node, credentials, Purpose::Lanes.alpn()).await
     }
 
     /// The same with any application protocol.
@@ -85,6 +92,36 @@ impl HostileConnection {
         let mut stream = self.connection.open_uni().await.map_err(failed)?;
         stream.write_all(bytes).await.map_err(failed)?;
         Ok(HostileStream(stream))
+    }
+
+    /// Opens a stream as for a request of an operator, once the node allows it, and sends any
+    /// bytes on it.
+    ///
+    /// # Errors
+    /// The connection has ended.
+    pub async fn ask(&self, bytes: &[u8]) -> Result<HostileRequest, HostileError> {
+        let (mut send, receive) = self.connection.open_bi().await.map_err(failed)?;
+        send.write_all(bytes).await.map_err(failed)?;
+        Ok(HostileRequest { stream: HostileStream(send), answer: receive })
+    }
+}
+
+/// A request that need not be one.
+#[derive(Debug)]
+pub struct HostileRequest {
+    /// The way towards the node.
+    pub stream: HostileStream,
+    answer: RecvStream,
+}
+
+impl HostileRequest {
+    /// What comes back until the stream ends, or why nothing does.
+    pub async fn outcome(&mut self) -> Result<Vec<u8>, Option<Unanswered>> {
+        let bytes_max = OPERATOR_ANSWER_BYTES_MAX + HEADER_BYTES;
+        self.answer.read_to_end(bytes_max).await.map_err(|error| match error {
+            ReadToEndError::Read(ReadError::Reset(code)) => Unanswered::of(code),
+            ReadToEndError::Read(_) | ReadToEndError::TooLong => None,
+        })
     }
 }
 
@@ -150,6 +187,93 @@ impl HostileLink {
     }
 }
 
+/// A server with any certificate, which takes every connection. It ends when it is dropped.
+#[derive(Debug)]
+pub struct HostileServer(quinn::Endpoint);
+
+/// What a [`HostileServer`] says on a connection.
+#[derive(Debug, Clone)]
+struct Says {
+    /// First, on a stream of its own.
+    welcome: Bytes,
+    /// To each request, whatever it is.
+    answer: Bytes,
+}
+
+impl HostileServer {
+    /// Listens on loopback, within a tokio runtime, and says nothing.
+    ///
+    /// # Errors
+    /// The certificate or the key is none.
+    pub fn start(credentials: &CertAndKey) -> Result<Self, HostileError> {
+        Self::listen(credentials, None)
+    }
+
+    /// The same, but it welcomes operators with any bytes, and answers with any bytes.
+    ///
+    /// # Errors
+    /// The certificate or the key is none.
+    pub fn answering(
+        credentials: &CertAndKey,
+        welcome: Bytes,
+        answer: Bytes,
+    ) -> Result<Self, HostileError> {
+        Self::listen(credentials, Some(Says { welcome, answer }))
+    }
+
+    fn listen(credentials: &CertAndKey, says: Option<Says>) -> Result<Self, HostileError> {
+        let (cert, key) = parse(credentials)?;
+        let mut tls = rustls::ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&TLS13])
+            .map_err(failed)?
+            .with_no_client_auth()
+            .with_single_cert(vec![cert], key)
+            .map_err(failed)?;
+        tls.alpn_protocols = Purpose::ALL.map(|purpose| purpose.alpn().to_vec()).to_vec();
+        let tls = QuicServerConfig::try_from(tls).map_err(failed)?;
+        let config = ServerConfig::with_crypto(Arc::new(tls));
+        let endpoint = quinn::Endpoint::server(config, (Ipv4Addr::LOCALHOST, 0).into());
+        let endpoint = endpoint.map_err(failed)?;
+        let accepting = endpoint.clone();
+        tokio::spawn(async move {
+            while let Some(incoming) = accepting.accept().await {
+                tokio::spawn(attend(incoming, says.clone()));
+            }
+        });
+        Ok(Self(endpoint))
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// The system does not tell.
+    pub fn local_addr(&self) -> Result<SocketAddr, HostileError> {
+        self.0.local_addr().map_err(failed)
+    }
+}
+
+impl Drop for HostileServer {
+    fn drop(&mut self) {
+        self.0.close(Close::Abandoned.code(), b"");
+    }
+}
+
+/// Says it, and holds the connection until the other side ends it.
+async fn attend(incoming: Incoming, says: Option<Says>) -> Result<(), AttemptError> {
+    let connection = incoming.await?;
+    if let Some(Says { welcome, answer }) = says {
+        connection.set_max_concurrent_bi_streams(VarInt::from_u32(8));
+        let mut stream = connection.open_uni().await?;
+        stream.write_all(&welcome).await?;
+        loop {
+            let (mut send, _) = connection.accept_bi().await?;
+            send.write_all(&answer).await?;
+        }
+    }
+    connection.closed().await;
+    Ok(())
+}
+
 async fn answer(connection: &HostileConnection) -> Result<RecvStream, AttemptError> {
     Preface::receive(&connection.connection).await.map(|(_, stream, _)| stream)
 }
@@ -197,13 +321,20 @@ fn client_config(
     let mut tls = match credentials {
         None => builder.with_no_client_auth(),
         Some(files) => {
-            let cert = CertificateDer::from_pem_slice(files.cert_pem.as_bytes()).map_err(failed)?;
-            let key = PrivateKeyDer::from_pem_slice(files.key_pem.as_bytes()).map_err(failed)?;
+            let (cert, key) = parse(files)?;
             builder.with_client_auth_cert(vec![cert], key).map_err(failed)?
         }
     };
     tls.alpn_protocols = vec![protocol.to_vec()];
     Ok(ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).map_err(failed)?)))
+}
+
+type Parsed = (CertificateDer<'static>, PrivateKeyDer<'static>);
+
+fn parse(files: &CertAndKey) -> Result<Parsed, HostileError> {
+    let cert = CertificateDer::from_pem_slice(files.cert_pem.as_bytes()).map_err(failed)?;
+    let key = PrivateKeyDer::from_pem_slice(files.key_pem.as_bytes()).map_err(failed)?;
+    Ok((cert, key))
 }
 
 /// Takes any certificate of a server.

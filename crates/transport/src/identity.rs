@@ -1,33 +1,29 @@
-//! Who this node is: its certificate and key, and the authority that all nodes of the cluster
-//! trust, read from PEM files and checked before anything is started with them.
+//! Who a node or an operator is: certificate and key, and the authority that all of the cluster
+//! trust. How the files are read and checked is in [`credentials`](crate::credentials).
 
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use aws_lc_rs::{digest, hmac};
-use rustls::crypto::CryptoProvider;
-use rustls::sign::CertifiedKey;
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, TrustAnchor, UnixTime};
+use aws_lc_rs::hmac;
 use thiserror::Error;
-use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
+use crate::credentials::{Credentials, Fingerprint, fingerprint};
 use crate::name::{ClusterName, NodeName};
-use crate::subject::{Subject, SubjectError};
+use crate::subject::SubjectError;
 
 /// Largest PEM file that is read, in bytes. A chain of certificates has a few thousand.
 pub const PEM_BYTES_MAX: u64 = 1 << 20;
 
-/// Where certificate and key of a node lie.
+/// Where certificate and key of a node or an operator lie.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsPaths {
     /// Certificates of the authorities that are trusted (PEM, one or more).
     pub ca: PathBuf,
-    /// Certificate of this node, intermediates after it (PEM).
+    /// Certificate of the node or operator, intermediates after it (PEM).
     pub cert: PathBuf,
-    /// Private key of this node (PEM).
+    /// Private key of the certificate (PEM).
     pub key: PathBuf,
 }
 
@@ -52,6 +48,24 @@ impl fmt::Display for TlsFile {
     }
 }
 
+/// Whom a certificate is for. `Display` is the word after `cert` that issues one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holder {
+    /// A node.
+    Node,
+    /// An operator.
+    Operator,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Node => "node",
+            Self::Operator => "operator",
+        })
+    }
+}
+
 /// Why the files do not make an identity. Each message names file, problem and remedy.
 #[derive(Debug, Error)]
 pub enum IdentityError {
@@ -65,7 +79,7 @@ pub enum IdentityError {
         /// What the system said.
         source: io::Error,
     },
-    /// Others than its owner may read the private key, and so be this node.
+    /// Others than its owner may read the private key, and so be whom it is for.
     #[error(
         "the private key {path} can be read by others (permissions {permissions:04o}); run: chmod 600 {path}"
     )]
@@ -94,10 +108,12 @@ pub enum IdentityError {
         detail: webpki::Error,
     },
     /// The private key cannot be used at all.
-    #[error("the private key {path} is unusable; issue it again with `cert node`")]
+    #[error("the private key {path} is unusable; issue it again with `cert {holder}`")]
     UnusableKey {
         /// The key.
         path: PathBuf,
+        /// Whose it should be.
+        holder: Holder,
     },
     /// Certificate and key do not belong together.
     #[error(
@@ -111,19 +127,23 @@ pub enum IdentityError {
     },
     /// The certificate is no longer valid.
     #[error(
-        "the certificate {path} has expired; issue a new one with `cert node`, or correct this machine's clock"
+        "the certificate {path} has expired; issue a new one with `cert {holder}`, or correct this machine's clock"
     )]
     Expired {
         /// The certificate.
         path: PathBuf,
+        /// Whose it is.
+        holder: Holder,
     },
     /// The certificate is not valid yet.
     #[error(
-        "the certificate {path} is not valid yet; correct this machine's clock, or issue it again with `cert node`"
+        "the certificate {path} is not valid yet; correct this machine's clock, or issue it again with `cert {holder}`"
     )]
     NotYetValid {
         /// The certificate.
         path: PathBuf,
+        /// Whose it is.
+        holder: Holder,
     },
     /// The certificate was issued by another authority.
     #[error(
@@ -137,14 +157,14 @@ pub enum IdentityError {
     },
     /// The certificate is for another cluster.
     #[error(
-        "the certificate {path} is for cluster {found}, this node is configured for {expected}; correct `cluster.name`, or issue a certificate for {expected}"
+        "the certificate {path} is for cluster {found}, not for {expected}; correct the name of the cluster (`cluster.name`), or issue a certificate for {expected}"
     )]
     OtherCluster {
         /// The certificate.
         path: PathBuf,
         /// The cluster in the certificate.
         found: ClusterName,
-        /// The cluster of the configuration.
+        /// The cluster that it should be for.
         expected: ClusterName,
     },
     /// The certificate is an operator's or the authority's own.
@@ -156,13 +176,24 @@ pub enum IdentityError {
         /// The certificate.
         path: PathBuf,
     },
-    /// The certificate names no node.
-    #[error("the certificate {path} names no node: {source}; issue it with `cert node`")]
-    NoNode {
+    /// The certificate is a node's or the authority's own.
+    #[error(
+        "the certificate {path} is a node's or the authority's, not an operator's; issue one \
+         with `cert operator`"
+    )]
+    NotAnOperator {
         /// The certificate.
         path: PathBuf,
+    },
+    /// The certificate names nobody.
+    #[error("the certificate {path} names no {holder}: {source}; issue it with `cert {holder}`")]
+    NoHolder {
+        /// The certificate.
+        path: PathBuf,
+        /// Whom it should name.
+        holder: Holder,
         /// What is wrong with its name.
-        source: NoNodeName,
+        source: NoHolderName,
     },
 }
 
@@ -181,15 +212,22 @@ impl IdentityError {
             | Self::OtherAuthority { .. }
             | Self::OtherCluster { .. }
             | Self::NotANode { .. }
-            | Self::NoNode { .. } => TlsFile::Cert,
+            | Self::NotAnOperator { .. }
+            | Self::NoHolder { .. } => TlsFile::Cert,
         }
     }
 }
 
-/// Why a certificate names no node.
+/// Why a certificate names nobody.
 #[derive(Debug, Error)]
 #[error(transparent)]
-pub struct NoNodeName(#[from] SubjectError);
+pub struct NoHolderName(SubjectError);
+
+impl NoHolderName {
+    pub(crate) fn new(problem: SubjectError) -> Self {
+        Self(problem)
+    }
+}
 
 /// Certificate, key and trusted authorities of one node, checked against each other.
 ///
@@ -201,16 +239,8 @@ struct Inner {
     paths: TlsPaths,
     name: NodeName,
     cluster: ClusterName,
-    authorities: Vec<CertificateDer<'static>>,
-    certified: Arc<CertifiedKey>,
-    /// For keys that must be the same after a restart.
-    secret: hmac::Key,
-    fingerprint: Fingerprint,
+    credentials: Credentials,
 }
-
-/// Digest of the three files, to notice that they have changed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Fingerprint(Vec<u8>);
 
 /// Files that have changed.
 #[derive(Debug)]
@@ -225,25 +255,9 @@ impl Identity {
     /// # Errors
     /// Each [`IdentityError`] names the file, the problem and the remedy.
     pub fn load(paths: &TlsPaths, cluster: &ClusterName) -> Result<Self, IdentityError> {
-        let files = Files::read(paths)?;
-        check_private(&paths.key)?;
-        let authorities = certificates(TlsFile::Ca, &paths.ca, &files.ca)?;
-        let chain = certificates(TlsFile::Cert, &paths.cert, &files.cert)?;
-        let key = PrivateKeyDer::from_pem_slice(&files.key)
-            .map_err(|_| IdentityError::NotPem { what: TlsFile::Key, path: paths.key.clone() })?;
-        let name = node_name(&paths.cert, &chain[0], cluster)?;
-        check_issued(paths, &authorities, &chain)?;
-        let secret = hmac::Key::new(hmac::HMAC_SHA256, key.secret_der());
-        let certified = certify(paths, chain, key)?;
-        Ok(Self(Arc::new(Inner {
-            paths: paths.clone(),
-            name,
-            cluster: cluster.clone(),
-            authorities,
-            certified,
-            secret,
-            fingerprint: files.fingerprint(),
-        })))
+        let (name, credentials) = Credentials::of_node(paths, cluster)?;
+        let (paths, cluster) = (paths.clone(), cluster.clone());
+        Ok(Self(Arc::new(Inner { paths, name, cluster, credentials })))
     }
 
     /// The name of this node, from its certificate.
@@ -263,7 +277,7 @@ impl Identity {
 
     /// Reads the files again if their contents are not those `seen`; `None` if they are.
     pub(crate) fn reload(&self, seen: &Fingerprint) -> Result<Option<Reload>, IdentityError> {
-        let fingerprint = Files::read(&self.0.paths)?.fingerprint();
+        let fingerprint = fingerprint(&self.0.paths)?;
         if fingerprint == *seen {
             return Ok(None);
         }
@@ -271,22 +285,14 @@ impl Identity {
         Ok(Some(Reload { fingerprint, identity }))
     }
 
-    pub(crate) fn fingerprint(&self) -> Fingerprint {
-        self.0.fingerprint.clone()
-    }
-
-    pub(crate) fn authorities(&self) -> &[CertificateDer<'static>] {
-        &self.0.authorities
-    }
-
-    pub(crate) fn certified(&self) -> Arc<CertifiedKey> {
-        self.0.certified.clone()
+    pub(crate) fn credentials(&self) -> &Credentials {
+        &self.0.credentials
     }
 
     /// 32 bytes that only this key yields, the same after every restart; one use, one `label`.
     pub(crate) fn derive(&self, label: &str) -> [u8; 32] {
         let mut out = [0; 32];
-        out.copy_from_slice(hmac::sign(&self.0.secret, label.as_bytes()).as_ref());
+        out.copy_from_slice(hmac::sign(&self.0.credentials.secret, label.as_bytes()).as_ref());
         out
     }
 }
@@ -300,153 +306,48 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// The only cryptography of this crate. Passed explicitly everywhere, so that another provider
-/// in the tree of an application changes nothing here.
-pub(crate) fn provider() -> Arc<CryptoProvider> {
-    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+/// Certificate, key and trusted authorities of one operator, checked against each other.
+///
+/// `Debug` shows the names only.
+#[derive(Clone)]
+pub struct OperatorIdentity(Arc<OperatorInner>);
+
+struct OperatorInner {
+    name: NodeName,
+    cluster: ClusterName,
+    credentials: Credentials,
 }
 
-struct Files {
-    ca: Vec<u8>,
-    cert: Vec<u8>,
-    key: Vec<u8>,
-}
-
-impl Files {
-    fn read(paths: &TlsPaths) -> Result<Self, IdentityError> {
-        Ok(Self {
-            ca: read_file(TlsFile::Ca, &paths.ca)?,
-            cert: read_file(TlsFile::Cert, &paths.cert)?,
-            key: read_file(TlsFile::Key, &paths.key)?,
-        })
+impl OperatorIdentity {
+    /// Reads and checks the files, as carefully as those of a node.
+    ///
+    /// # Errors
+    /// Each [`IdentityError`] names the file, the problem and the remedy.
+    pub fn load(paths: &TlsPaths, cluster: &ClusterName) -> Result<Self, IdentityError> {
+        let (name, credentials) = Credentials::of_operator(paths, cluster)?;
+        Ok(Self(Arc::new(OperatorInner { name, cluster: cluster.clone(), credentials })))
     }
 
-    fn fingerprint(&self) -> Fingerprint {
-        let mut all = Vec::new();
-        for file in [&self.ca, &self.cert, &self.key] {
-            all.extend_from_slice(digest::digest(&digest::SHA256, file).as_ref());
-        }
-        Fingerprint(all)
+    /// The name of the operator, from the certificate.
+    pub fn name(&self) -> &str {
+        self.0.name.as_str()
     }
-}
 
-fn read_file(what: TlsFile, path: &Path) -> Result<Vec<u8>, IdentityError> {
-    use io::Read;
-    let read = || {
-        let mut bytes = Vec::new();
-        std::fs::File::open(path)?.take(PEM_BYTES_MAX).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    read().map_err(|source| IdentityError::Read { what, path: path.to_owned(), source })
-}
-
-/// That nobody but its owner may do anything with a file.
-#[cfg(unix)]
-fn check_private(path: &Path) -> Result<(), IdentityError> {
-    use std::os::unix::fs::PermissionsExt;
-
-    /// Reading, writing and executing for the group and for others.
-    const OTHERS: u32 = 0o077;
-
-    let failed = |source| IdentityError::Read { what: TlsFile::Key, path: path.to_owned(), source };
-    let permissions = path.metadata().map_err(failed)?.permissions().mode() & 0o7777;
-    if permissions & OTHERS == 0 {
-        return Ok(());
+    /// The cluster that the operator operates.
+    pub fn cluster(&self) -> &ClusterName {
+        &self.0.cluster
     }
-    Err(IdentityError::Exposed { path: path.to_owned(), permissions })
-}
 
-#[cfg(not(unix))]
-fn check_private(_: &Path) -> Result<(), IdentityError> {
-    Ok(())
-}
-
-/// All certificates of a PEM file, at least one.
-fn certificates(
-    what: TlsFile,
-    path: &Path,
-    pem: &[u8],
-) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    match found {
-        Ok(found) if !found.is_empty() => Ok(found),
-        Ok(_) | Err(_) => Err(IdentityError::NotPem { what, path: path.to_owned() }),
+    pub(crate) fn credentials(&self) -> &Credentials {
+        &self.0.credentials
     }
 }
 
-fn node_name(
-    path: &Path,
-    certificate: &CertificateDer<'_>,
-    expected: &ClusterName,
-) -> Result<NodeName, IdentityError> {
-    let path = || path.to_owned();
-    match Subject::read(certificate) {
-        Ok(Subject::Node { name, cluster }) if cluster == *expected => Ok(name),
-        Ok(Subject::Node { cluster: found, .. }) => {
-            Err(IdentityError::OtherCluster { path: path(), found, expected: expected.clone() })
-        }
-        Ok(Subject::Operator { .. } | Subject::Authority { .. }) => {
-            Err(IdentityError::NotANode { path: path() })
-        }
-        Err(source) => Err(IdentityError::NoNode { path: path(), source: source.into() }),
-    }
-}
-
-/// What every peer will check, checked here first, where the message can name the file.
-fn check_issued(
-    paths: &TlsPaths,
-    authorities: &[CertificateDer<'static>],
-    chain: &[CertificateDer<'static>],
-) -> Result<(), IdentityError> {
-    let unusable = |what, path: &Path, detail| {
-        let path = path.to_owned();
-        IdentityError::Unusable { what, path, detail }
-    };
-    let anchors: Vec<TrustAnchor<'_>> = authorities
-        .iter()
-        .map(|ca| {
-            anchor_from_trusted_cert(ca).map_err(|detail| unusable(TlsFile::Ca, &paths.ca, detail))
-        })
-        .collect::<Result<_, _>>()?;
-    let certificate = EndEntityCert::try_from(&chain[0])
-        .map_err(|detail| unusable(TlsFile::Cert, &paths.cert, detail))?;
-    let algorithms = provider().signature_verification_algorithms.all;
-    // A node is the server of some connections and the client of others.
-    for usage in [KeyUsage::server_auth(), KeyUsage::client_auth()] {
-        let now = UnixTime::now();
-        certificate
-            .verify_for_usage(algorithms, &anchors, &chain[1..], now, usage, None, None)
-            .map_err(|detail| refused(paths, detail))?;
-    }
-    Ok(())
-}
-
-fn refused(paths: &TlsPaths, detail: webpki::Error) -> IdentityError {
-    let path = paths.cert.clone();
-    if matches!(detail, webpki::Error::CertExpired { .. }) {
-        IdentityError::Expired { path }
-    } else if matches!(detail, webpki::Error::CertNotValidYet { .. }) {
-        IdentityError::NotYetValid { path }
-    } else if matches!(
-        detail,
-        webpki::Error::UnknownIssuer | webpki::Error::InvalidSignatureForPublicKey
-    ) {
-        IdentityError::OtherAuthority { cert: path, ca: paths.ca.clone() }
-    } else {
-        IdentityError::Unusable { what: TlsFile::Cert, path, detail }
-    }
-}
-
-fn certify(
-    paths: &TlsPaths,
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
-) -> Result<Arc<CertifiedKey>, IdentityError> {
-    match CertifiedKey::from_der(chain, key, &provider()) {
-        Ok(certified) => Ok(Arc::new(certified)),
-        Err(rustls::Error::InconsistentKeys(_)) => {
-            Err(IdentityError::KeyMismatch { cert: paths.cert.clone(), key: paths.key.clone() })
-        }
-        Err(_) => Err(IdentityError::UnusableKey { path: paths.key.clone() }),
+impl fmt::Debug for OperatorIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OperatorIdentity")
+            .field("name", &self.0.name)
+            .field("cluster", &self.0.cluster)
+            .finish_non_exhaustive()
     }
 }

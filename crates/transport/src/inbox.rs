@@ -128,6 +128,12 @@ impl LinkInbox {
         }
     }
 
+    /// Waits until all link events that were put in have been taken.
+    pub(crate) async fn taken(&self) {
+        // An error means that the semaphore is closed, and nobody closes it.
+        let _ = self.share.acquire_many(LINK_EVENTS_MAX as u32).await;
+    }
+
     /// The inbox of one lane of a new link of this peer.
     pub(crate) fn lane(&self, peer: NodeName, lane: Lane, bytes_max: usize) -> LaneInbox {
         let bytes_max = u32::try_from(bytes_max.max(1)).unwrap_or(u32::MAX);

@@ -304,7 +304,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_waited_for_goes_before_bulk() {
         let folder = tempfile::tempdir().unwrap();
-        let Settings { server, control, data } = settings(&folder);
+        let Settings { server, control, data, .. } = settings(&folder);
         let loopback = (Ipv4Addr::LOCALHOST, 0).into();
         let listening = quinn::Endpoint::server(server, loopback).unwrap();
         let dialing = quinn::Endpoint::client(loopback).unwrap();

@@ -1,5 +1,5 @@
 //! Every bound of this crate: value, unit, reason. All of them together bound the memory that
-//! peers and strangers can make this node use.
+//! peers, and whoever else connects, can make this node use.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ pub(crate) const OFFERS_MAX: usize = 8;
 /// Incoming attempts of one peer that are waiting for their second connection or its answer.
 pub(crate) const ATTEMPTS_MAX: usize = 4;
 
-/// Connections asked for by strangers and not yet looked at; more are refused by the endpoint.
+/// Connections asked for and not yet looked at; more are refused by the endpoint.
 pub(crate) const INCOMING_MAX: usize = 256;
 
 /// Bytes kept of one connection that has not been looked at: its first flight.
@@ -61,6 +61,28 @@ pub(crate) const REASON_BYTES_MAX: usize = 256;
 /// Least time between two log lines about refusals for the same reason.
 pub(crate) const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
+/// Longest request of an operator, in bytes: a command and what it is about.
+pub const OPERATOR_REQUEST_BYTES_MAX: usize = 64 * 1024;
+
+/// Longest answer to an operator, in bytes: the status of a large cluster, as long as the longest
+/// frame between nodes.
+pub const OPERATOR_ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Connections of operators at once. People and what watches for them, no more: the connections
+/// are for peers.
+pub(crate) const OPERATORS_MAX: usize = 8;
+
+/// Requests that one operator may have open at once on a connection: one that takes long, and one
+/// that asks how it is going.
+pub(crate) const OPERATOR_REQUESTS_MAX: usize = 2;
+
+// All answers together, in bytes, if no operator reads.
+const _: () =
+    assert!(OPERATORS_MAX * OPERATOR_REQUESTS_MAX * OPERATOR_ANSWER_BYTES_MAX <= 64 * 1024 * 1024);
+
+/// Addresses behind one name that an operator tries at once.
+pub(crate) const OPERATOR_ADDRESSES_MAX: usize = 8;
+
 /// Bounds that a configuration may change. The defaults are those of the protocol.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
@@ -71,9 +93,9 @@ pub struct Limits {
     /// Bytes received and not yet taken by [`Events::next`](crate::Events::next), per peer and
     /// lane. Beyond it the stream is not read. A single larger frame passes alone.
     pub lane_inbox_bytes_max: usize,
-    /// Handshakes of strangers at once; more are refused.
+    /// Handshakes at once that others have begun; more are refused.
     pub handshakes_max: usize,
-    /// Handshakes at once from which a stranger must prove its address first.
+    /// Handshakes at once from which on whoever connects must prove its address first.
     pub handshakes_before_retry: usize,
     /// Connections at once, of all peers; more are refused.
     pub connections_max: usize,
@@ -94,6 +116,11 @@ pub struct Limits {
     /// replaced at a random age between half of this and all of it, so that not all links of a
     /// cluster are replaced at once.
     pub connection_age_max: Duration,
+    /// Time for a request of an operator, from its first byte to the last one of its answer.
+    pub operator_deadline: Duration,
+    /// Time without a request after which an operator is disconnected, so that another one may
+    /// take the place.
+    pub operator_idle_timeout: Duration,
 }
 
 impl Default for Limits {
@@ -112,6 +139,8 @@ impl Default for Limits {
             backoff_min: Duration::from_millis(50),
             backoff_max: Duration::from_secs(5),
             connection_age_max: Duration::from_secs(24 * 60 * 60),
+            operator_deadline: Duration::from_secs(30),
+            operator_idle_timeout: Duration::from_secs(60),
         }
     }
 }

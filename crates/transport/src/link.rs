@@ -37,10 +37,10 @@ pub(crate) struct Link {
 
 /// That this side ends the link, and why.
 #[derive(Debug, Clone)]
-struct End {
-    reason: DownReason,
+pub(crate) struct End {
+    pub(crate) reason: DownReason,
     /// Send what waits, but no longer than until then.
-    flush_until: Option<Instant>,
+    pub(crate) flush_until: Option<Instant>,
 }
 
 impl Link {

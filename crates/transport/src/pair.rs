@@ -1,6 +1,7 @@
 //! This node and one peer: exactly one link, whoever dials.
 //!
-//! Both nodes dial, so that one of them being able to reach the other is enough. The node with
+//! Both nodes dial, so that one of them being able to reach the other is enough; only one does
+//! where the other one regards it as a stranger, and nothing else differs. The node with
 //! the smaller name chooses among the attempts of both: the first one that is complete, unless a
 //! link stands that the peer has not lost. It says so on the control connection, and only then
 //! does either side regard the link as standing. So there is one place where the tie is decided,
@@ -22,19 +23,34 @@ use crate::event::{Close, DownReason};
 use crate::inbox::LinkInbox;
 use crate::lane::Lane;
 use crate::limits::ATTEMPTS_MAX;
-use crate::link::{Link, Standing, joined};
+use crate::link::{End, Link, Standing, joined};
 use crate::name::NodeName;
 use crate::preface;
 use crate::random::Backoff;
 
-/// A peer as the endpoint sees it.
+/// A peer or a stranger as the endpoint sees it.
 #[derive(Debug)]
 pub(crate) struct Peer {
     pub(crate) name: NodeName,
-    pub(crate) address: Mutex<String>,
     pub(crate) state: Mutex<PeerState>,
     pub(crate) offers: mpsc::Sender<Offer>,
     pub(crate) phase: watch::Sender<Phase>,
+}
+
+impl Peer {
+    pub(crate) fn address(&self) -> Option<String> {
+        self.phase.borrow().address.clone()
+    }
+
+    /// Whether it has come by itself and is in no list.
+    pub(crate) fn is_stranger(&self) -> bool {
+        self.phase.borrow().address.is_none()
+    }
+
+    /// Ends the link with it, and all attempts to make one.
+    pub(crate) fn end(&self, reason: DownReason, flush_until: Option<Instant>) {
+        self.phase.send_modify(|phase| phase.end = Some(End { reason, flush_until }));
+    }
 }
 
 /// Whether there is a link, since when, and why not.
@@ -51,11 +67,13 @@ impl PeerState {
     }
 }
 
-/// Whether a peer is to be linked with.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Phase {
-    Wanted,
-    Ended { reason: DownReason, flush_until: Option<Instant> },
+/// How a node is to be linked with.
+#[derive(Debug, Clone)]
+pub(crate) struct Phase {
+    /// Where it is dialled, which makes it a peer; `None`: a stranger. Never becomes `None` again.
+    pub(crate) address: Option<String>,
+    /// Not at all any more.
+    pub(crate) end: Option<End>,
 }
 
 /// An attempt that has ended.
@@ -65,7 +83,7 @@ struct Outcome {
     result: Result<Candidate, AttemptError>,
 }
 
-/// The task that brings about links with one peer, one after the other.
+/// The task that brings about links with one node, one after the other.
 pub(crate) struct Pair {
     shared: Arc<Shared>,
     peer: Arc<Peer>,
@@ -101,11 +119,17 @@ impl Pair {
 
     pub(crate) async fn run(mut self, mut offers: mpsc::Receiver<Offer>) {
         let mut phase = self.peer.phase.subscribe();
-        let (reason, flush_until) = loop {
-            let may_dial = self.current.is_none() && self.attempts.is_empty();
+        let End { reason, flush_until } = loop {
+            let Phase { address, end } = phase.borrow_and_update().clone();
+            if let Some(end) = end {
+                break end;
+            }
+            let is_idle = self.current.is_none() && self.attempts.is_empty();
+            let may_dial = is_idle && address.is_some();
+            let is_over = is_idle && address.is_none() && self.halves.is_empty();
             let half_until = self.halves.first().map(|(_, until)| *until);
             tokio::select! {
-                end = unwanted(&mut phase) => break end,
+                Ok(()) = phase.changed() => {}
                 Some(offer) = offers.recv() => self.handle_offer(offer),
                 Some(end) = self.attempts.join_next() => {
                     if let Some(outcome) = joined(end) {
@@ -116,6 +140,13 @@ impl Pair {
                 () = sleep_until(self.dial_at.into()), if may_dial => self.dial(),
                 () = sleep_until(half_until.unwrap_or(self.dial_at).into()),
                     if half_until.is_some() => self.drop_old_halves(),
+                // Not before its last event is taken: a stranger that comes again and again must
+                // not fill the inbox.
+                () = self.inbox.taken(), if is_over => {
+                    if self.shared.peers.forget(&self.peer, &offers) {
+                        return;
+                    }
+                }
             }
         };
         self.attempts.shutdown().await;
@@ -131,7 +162,10 @@ impl Pair {
     }
 
     fn dial(&mut self) {
-        let (attempt, address) = (self.attempt(), self.peer.address.lock().clone());
+        let Some(address) = self.peer.address() else {
+            return;
+        };
+        let attempt = self.attempt();
         let nth = self.dials;
         self.dials = self.dials.wrapping_add(1);
         self.attempts.spawn(async move {
@@ -261,15 +295,6 @@ impl Pair {
         let pause = self.backoff.pause();
         self.dial_at = Instant::now() + pause;
         tracing::debug!(peer = %self.peer.name, "dialing again in {pause:?} after: {reason}");
-    }
-}
-
-/// Waits until the peer is not to be linked with any more; how its link is to end.
-async fn unwanted(phase: &mut watch::Receiver<Phase>) -> (DownReason, Option<Instant>) {
-    match phase.wait_for(|phase| *phase != Phase::Wanted).await.as_deref() {
-        Ok(Phase::Ended { reason, flush_until }) => (reason.clone(), *flush_until),
-        // The sender is gone, and with it the endpoint.
-        Ok(Phase::Wanted) | Err(_) => (DownReason::Stopped, None),
     }
 }
 

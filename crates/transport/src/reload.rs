@@ -13,7 +13,7 @@ use crate::tls::Settings;
 
 /// Looks at the files until the endpoint stops.
 pub(crate) async fn run(shared: Arc<Shared>, identity: Identity, every: Duration) {
-    let mut seen = identity.fingerprint();
+    let mut seen = identity.credentials().fingerprint.clone();
     let mut unreadable = false;
     let mut ticks = interval(every.max(Duration::from_millis(1)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

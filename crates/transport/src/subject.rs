@@ -17,7 +17,7 @@ const OPERATOR: &str = "operator";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Subject {
     Node { name: NodeName, cluster: ClusterName },
-    Operator { cluster: ClusterName },
+    Operator { name: NodeName, cluster: ClusterName },
     Authority { cluster: ClusterName },
 }
 
@@ -26,7 +26,10 @@ pub(crate) enum Subject {
 pub(crate) enum SubjectError {
     #[error("it is no X.509 certificate")]
     NotACertificate,
-    #[error("it must carry exactly one DNS name, of the form NODE.CLUSTER{SUFFIX}")]
+    #[error(
+        "it must carry exactly one DNS name, NODE.CLUSTER{SUFFIX} or \
+         NAME.{OPERATOR}.CLUSTER{SUFFIX}"
+    )]
     OtherForm,
 }
 
@@ -42,7 +45,6 @@ pub(crate) fn operator_dns_name(name: &NodeName, cluster: &ClusterName) -> Strin
 }
 
 /// The DNS name in the certificate of a cluster's authority.
-#[cfg(feature = "issue")]
 pub(crate) fn authority_dns_name(cluster: &ClusterName) -> String {
     format!("{cluster}{SUFFIX}")
 }
@@ -71,8 +73,7 @@ impl Subject {
                 Some(Self::Node { name: name.parse().ok()?, cluster: cluster.parse().ok()? })
             }
             [name, OPERATOR, cluster] => {
-                let _: NodeName = name.parse().ok()?;
-                Some(Self::Operator { cluster: cluster.parse().ok()? })
+                Some(Self::Operator { name: name.parse().ok()?, cluster: cluster.parse().ok()? })
             }
             [cluster] => Some(Self::Authority { cluster: cluster.parse().ok()? }),
             _ => None,
@@ -92,7 +93,13 @@ mod tests {
             Some(Subject::Node { name: "n1".parse().unwrap(), cluster: "c1".parse().unwrap() })
         );
         let operator = Subject::parse("ann.operator.c1.replica.internal");
-        assert_eq!(operator, Some(Subject::Operator { cluster: "c1".parse().unwrap() }));
+        assert_eq!(
+            operator,
+            Some(Subject::Operator {
+                name: "ann".parse().unwrap(),
+                cluster: "c1".parse().unwrap()
+            })
+        );
         let authority = Subject::parse("c1.replica.internal");
         assert_eq!(authority, Some(Subject::Authority { cluster: "c1".parse().unwrap() }));
         for wrong in [

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
 use quinn::{ClientConfig, Connection, IdleTimeout, ServerConfig, TransportConfig, VarInt};
 use rustls::RootCertStore;
+use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::SingleCertAndKey;
@@ -13,8 +14,10 @@ use rustls::version::TLS13;
 use rustls_pki_types::CertificateDer;
 
 use crate::counters::Refusal;
+use crate::credentials::{Credentials, provider};
 use crate::error::TlsErrorKind;
-use crate::identity::{Identity, provider};
+use crate::identify::AnyNode;
+use crate::identity::{Identity, OperatorIdentity};
 use crate::limits::{
     CONNECTION_WINDOW_BYTES, INCOMING_BYTES_MAX, INCOMING_BYTES_TOTAL_MAX, INCOMING_MAX,
     INITIAL_RTT, Limits, STREAM_WINDOW_BYTES, STREAMS_MAX,
@@ -22,9 +25,36 @@ use crate::limits::{
 use crate::name::{ClusterName, NodeName};
 use crate::subject::Subject;
 
-/// The application protocol of these connections. A change that older nodes do not understand
-/// gets a new name, and both names are offered for one release.
-pub(crate) const ALPN: &[u8] = b"replica-lanes/1";
+/// What a connection is for: its application protocol, agreed on in the handshake. A change that
+/// older nodes do not understand gets a new name, and both names are offered for one release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// One half of a link.
+    Lanes,
+    /// To learn who answers; nothing is said on it.
+    Identify,
+    /// Requests of an operator.
+    Operators,
+}
+
+impl Purpose {
+    pub(crate) const ALL: [Self; 3] = [Self::Lanes, Self::Identify, Self::Operators];
+
+    pub(crate) fn alpn(self) -> &'static [u8] {
+        match self {
+            Self::Lanes => b"replica-lanes/1",
+            Self::Identify => b"replica-identify/1",
+            Self::Operators => b"replica-operators/1",
+        }
+    }
+
+    /// What a connection is for whose handshake is complete.
+    pub(crate) fn of(connection: &Connection) -> Option<Self> {
+        let data = connection.handshake_data()?.downcast::<HandshakeData>().ok()?;
+        let agreed = data.protocol?;
+        Self::ALL.into_iter().find(|purpose| purpose.alpn() == agreed)
+    }
+}
 
 /// Settings for new connections; replaced as a whole when the certificate changes.
 #[derive(Debug, Clone)]
@@ -32,44 +62,55 @@ pub(crate) struct Settings {
     pub(crate) server: ServerConfig,
     pub(crate) control: ClientConfig,
     pub(crate) data: ClientConfig,
+    pub(crate) identify: ClientConfig,
 }
 
 impl Settings {
     pub(crate) fn new(identity: &Identity, limits: &Limits) -> Result<Self, TlsErrorKind> {
-        let roots = Arc::new(roots(identity)?);
-        let client = Arc::new(client_tls(identity, roots.clone())?);
-        let client = |idle_timeout| -> Result<ClientConfig, TlsErrorKind> {
-            let mut config =
-                ClientConfig::new(Arc::new(QuicClientConfig::try_from(client.clone())?));
-            config.transport_config(Arc::new(transport(limits, idle_timeout)?));
-            Ok(config)
-        };
+        let credentials = identity.credentials();
+        let roots = Arc::new(roots(credentials)?);
+        let one = WebPkiServerVerifier::builder_with_provider(roots.clone(), provider()).build()?;
+        let any = Arc::new(AnyNode(roots.clone()));
+        let lanes = Arc::new(client_tls(credentials, one, Purpose::Lanes)?);
+        let identify = Arc::new(client_tls(credentials, any, Purpose::Identify)?);
         Ok(Self {
-            server: server(server_tls(identity, roots)?, limits)?,
-            control: client(limits.control_idle_timeout)?,
-            data: client(limits.data_idle_timeout)?,
+            server: server(server_tls(credentials, roots)?, limits)?,
+            control: client(&lanes, limits, limits.control_idle_timeout)?,
+            data: client(&lanes, limits, limits.data_idle_timeout)?,
+            identify: client(&identify, limits, limits.control_idle_timeout)?,
         })
     }
 }
 
-fn roots(identity: &Identity) -> Result<RootCertStore, TlsErrorKind> {
+/// Settings for the connection of an operator to any node.
+pub(crate) fn operator(
+    identity: &OperatorIdentity,
+    limits: &Limits,
+) -> Result<ClientConfig, TlsErrorKind> {
+    let credentials = identity.credentials();
+    let any = Arc::new(AnyNode(Arc::new(roots(credentials)?)));
+    let tls = Arc::new(client_tls(credentials, any, Purpose::Operators)?);
+    client(&tls, limits, limits.control_idle_timeout)
+}
+
+fn roots(credentials: &Credentials) -> Result<RootCertStore, TlsErrorKind> {
     let mut roots = RootCertStore::empty();
-    for authority in identity.authorities() {
+    for authority in &credentials.authorities {
         roots.add(authority.clone())?;
     }
     Ok(roots)
 }
 
 fn server_tls(
-    identity: &Identity,
+    credentials: &Credentials,
     roots: Arc<RootCertStore>,
 ) -> Result<rustls::ServerConfig, TlsErrorKind> {
     let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider()).build()?;
     let mut tls = rustls::ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])?
         .with_client_cert_verifier(verifier)
-        .with_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified())));
-    tls.alpn_protocols = vec![ALPN.to_vec()];
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(credentials.certified.clone())));
+    tls.alpn_protocols = Purpose::ALL.map(|purpose| purpose.alpn().to_vec()).to_vec();
     // A resumed session would not show its certificate again, early data could be replayed.
     tls.session_storage = Arc::new(NoServerSessionStorage {});
     tls.send_tls13_tickets = 0;
@@ -78,18 +119,30 @@ fn server_tls(
 }
 
 fn client_tls(
-    identity: &Identity,
-    roots: Arc<RootCertStore>,
+    credentials: &Credentials,
+    verifier: Arc<dyn ServerCertVerifier>,
+    purpose: Purpose,
 ) -> Result<rustls::ClientConfig, TlsErrorKind> {
-    let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider()).build()?;
+    // "Dangerous" is a verifier other than the library's: ours looks at all but the name.
     let mut tls = rustls::ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])?
-        .with_webpki_verifier(verifier)
-        .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified())));
-    tls.alpn_protocols = vec![ALPN.to_vec()];
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(credentials.certified.clone())));
+    tls.alpn_protocols = vec![purpose.alpn().to_vec()];
     tls.resumption = Resumption::disabled();
     tls.enable_early_data = false;
     Ok(tls)
+}
+
+fn client(
+    tls: &Arc<rustls::ClientConfig>,
+    limits: &Limits,
+    idle_timeout: Duration,
+) -> Result<ClientConfig, TlsErrorKind> {
+    let mut config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls.clone())?));
+    config.transport_config(Arc::new(transport(limits, idle_timeout)?));
+    Ok(config)
 }
 
 fn server(tls: rustls::ServerConfig, limits: &Limits) -> Result<ServerConfig, TlsErrorKind> {
@@ -127,15 +180,40 @@ pub(crate) fn authenticate(
     connection: &Connection,
     cluster: &ClusterName,
 ) -> Result<NodeName, Refusal> {
+    match subject(connection)? {
+        Some(Subject::Node { name, cluster: found }) => of_cluster(name, &found, cluster),
+        Some(Subject::Operator { .. } | Subject::Authority { .. }) | None => Err(Refusal::NotANode),
+    }
+}
+
+/// The operator at the other end of a connection, in the same way.
+pub(crate) fn authenticate_operator(
+    connection: &Connection,
+    cluster: &ClusterName,
+) -> Result<NodeName, Refusal> {
+    match subject(connection)? {
+        Some(Subject::Operator { name, cluster: found }) => of_cluster(name, &found, cluster),
+        Some(Subject::Node { .. } | Subject::Authority { .. }) | None => {
+            Err(Refusal::NotAnOperator)
+        }
+    }
+}
+
+/// Whom the certificate at the other end names, if anybody.
+fn subject(connection: &Connection) -> Result<Option<Subject>, Refusal> {
     let chain = connection
         .peer_identity()
         .and_then(|identity| identity.downcast::<Vec<CertificateDer<'static>>>().ok());
     let Some(certificate) = chain.as_ref().and_then(|chain| chain.first()) else {
         return Err(Refusal::NoCertificate);
     };
-    match Subject::read(certificate) {
-        Ok(Subject::Node { name, cluster: found }) if found == *cluster => Ok(name),
-        Ok(Subject::Node { .. }) => Err(Refusal::OtherCluster),
-        Ok(Subject::Operator { .. } | Subject::Authority { .. }) | Err(_) => Err(Refusal::NotANode),
-    }
+    Ok(Subject::read(certificate).ok())
+}
+
+fn of_cluster(
+    name: NodeName,
+    found: &ClusterName,
+    expected: &ClusterName,
+) -> Result<NodeName, Refusal> {
+    if found == expected { Ok(name) } else { Err(Refusal::OtherCluster) }
 }

@@ -78,8 +78,12 @@ async fn storm(seed: u64, count: usize) {
         let running: Vec<&String> = names.iter().filter(|name| !stopped.contains(*name)).collect();
         let Some(via) = running.get(chance.usize(..running.len().max(1))) else { continue };
         let name = format!("n{round}");
-        let decision =
-            Decision::Join { name: name.as_str().into(), zone: "z".into(), start: round };
+        let decision = Decision::Join {
+            name: name.as_str().into(),
+            address: "".into(),
+            zone: "z".into(),
+            start: round,
+        };
         match world.voter(via).propose(decision, IMPATIENCE).await {
             Ok(index) => drop(proposals.made.insert(name, index)),
             Err(ProposeError::NoLeader) => drop(proposals.refused.insert(name)),

@@ -293,7 +293,12 @@ impl World {
     /// decision: then it is proposed again, and recognised if it was made.
     pub(crate) async fn join(&mut self, via: &str, name: &str) -> Result<u64, ProposeError> {
         self.starts += 1;
-        let decision = Decision::Join { name: name.into(), zone: "z".into(), start: self.starts };
+        let decision = Decision::Join {
+            name: name.into(),
+            address: "".into(),
+            zone: "z".into(),
+            start: self.starts,
+        };
         let voter = self.voter(via);
         let mut result = voter.propose(decision.clone(), PATIENCE).await;
         for _ in 0..5 {

@@ -18,6 +18,7 @@ pub(super) struct NodeConfig {
     name: NodeName,
     listen: SocketAddr,
     members: BTreeMap<NodeName, String>,
+    is_fixed: bool,
     http: SocketAddr,
 }
 
@@ -50,6 +51,7 @@ impl NodeConfig {
             name: args.name.clone(),
             listen,
             members,
+            is_fixed: args.fixed,
             http: args.http,
         })
     }
@@ -86,13 +88,46 @@ impl fmt::Display for NodeConfig {
             f,
             "# Node {name} of the cluster {cluster}. What is not said here has its default;\n\
              # configs/node.toml of the project explains every key.\n\n\
-             [node]\nname = \"{name}\"\nlisten = \"{listen}\"\n\n\
-             [cluster]\nname = \"{cluster}\"\n\n\
-             # All nodes and where the others reach them (UDP); the same on every node.\n\
-             [cluster.members]"
+             [node]\nname = \"{name}\"\nlisten = \"{listen}\""
         )?;
-        for (member, address) in &self.members {
-            writeln!(f, "{member} = {}", quoted(address))?;
+        if !self.is_fixed {
+            let own = self.members.get(name).map_or("", String::as_str);
+            writeln!(
+                f,
+                "# Where the others reach this node (UDP).\n\
+                 advertise = {}\n\
+                 # Who is a member is kept here: on a disk that outlives the process.\n\
+                 data_dir = \"data\"",
+                quoted(own),
+            )?;
+        }
+        writeln!(f, "\n[cluster]\nname = \"{cluster}\"")?;
+        if self.is_fixed {
+            writeln!(
+                f,
+                "\n# All nodes and where the others reach them (UDP); the same on every node.\n\
+                 [cluster.members]"
+            )?;
+            for (member, address) in &self.members {
+                writeln!(f, "{member} = {}", quoted(address))?;
+            }
+        } else if self.is_alone() {
+            writeln!(
+                f,
+                "# This node founds a cluster alone; others find it by its address as their seed.\n\
+                 seeds = []"
+            )?;
+        } else {
+            let seeds: Vec<String> = self.members.values().map(|seed| quoted(seed)).collect();
+            writeln!(
+                f,
+                "# Where a start looks for the others; the same on every node.\n\
+                 seeds = [{}]\n\
+                 # So many are there before they found a cluster: all that start together.\n\
+                 expect = {}",
+                seeds.join(", "),
+                seeds.len(),
+            )?;
         }
         let ack = if self.is_alone() {
             "# Alone there is nobody to wait for; \"one\" is right for two nodes or more.\nack = \"local\""

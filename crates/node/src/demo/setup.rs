@@ -76,7 +76,7 @@ fn members(count: u8) -> io::Result<Vec<MemberAddress>> {
 }
 
 fn make_node(
-    args: &DemoArgs,
+    demo: &DemoArgs,
     member: &MemberAddress,
     members: &[MemberAddress],
     issue: IssueArgs,
@@ -85,9 +85,10 @@ fn make_node(
     let config = issue.out.join(cert::NODE_CONFIG);
     let name = member.name.clone();
     let (listen, members) = (None, members.to_vec());
-    cert::node(&NodeArgs { name: name.clone(), issue, listen, members, http })?;
+    let args = NodeArgs { name: name.clone(), issue, listen, members, fixed: false, http };
+    cert::node(&args)?;
     let variables = BTreeMap::from([
-        ("REPLICA__REPLICATION__MODE", args.spread.clone()),
+        ("REPLICA__REPLICATION__MODE", demo.spread.clone()),
         // The page is served without TLS, and nothing but this cookie tells its visitor.
         ("REPLICA__SESSION__COOKIE__SECURE", "false".to_owned()),
         ("REPLICA__SESSION__COOKIE__NAME", "demo".to_owned()),
@@ -98,7 +99,7 @@ fn make_node(
     // Here rather than in each of the processes: what cannot start is said once.
     Config::load_with(&[&config], &variables)
         .and_then(|config| config.check_start(&name))
-        .map_err(|source| DemoError::Config { spread: args.spread.clone(), source })?;
+        .map_err(|source| DemoError::Config { spread: demo.spread.clone(), source })?;
     Ok(NodeSetup { name, config, variables })
 }
 

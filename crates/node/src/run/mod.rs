@@ -106,18 +106,21 @@ pub(crate) fn check(file: &Path) -> Result<ExitCode, RunError> {
     let app: App = config.app()?;
     let identity = config.identity()?;
     config.token_keys()?;
-    let members: Vec<String> = config
-        .cluster()
-        .members
-        .iter()
-        .map(|(name, address)| format!("{name} at {address}"))
-        .collect();
+    let cluster = config.cluster();
+    let others: Vec<String> = if cluster.is_fixed() {
+        cluster.members.iter().map(|(name, address)| format!("{name} at {address}")).collect()
+    } else {
+        cluster.seeds.iter().map(ToString::to_string).collect()
+    };
+    let (word, others) = match others.is_empty() {
+        true => ("alone  ", "until others join".to_owned()),
+        false => (if cluster.is_fixed() { "members" } else { "seeds  " }, others.join(", ")),
+    };
     say(&format!(
-        "{} is good: node {} of the cluster {}\n  members  {}\n  listens  {} (QUIC, UDP), {} (HTTP)",
+        "{} is good: node {} of the cluster {}\n  {word}  {others}\n  listens  {} (QUIC, UDP), {} (HTTP)",
         file.display(),
         identity.name(),
-        config.cluster().name,
-        members.join(", "),
+        cluster.name,
         config.node().listen,
         app.http,
     ));

@@ -111,7 +111,7 @@ fn all_sessions_of_a_user_end_and_nobody_elses() {
 /// Promise P12: no "0" from a node that does not know of the sessions.
 #[test]
 fn a_node_that_has_not_caught_up_ends_nothing_and_says_so() {
-    let cluster = Cluster::new(2);
+    let cluster = Cluster::fixed(2);
     let mut command = cluster.node("n1");
     let http = SocketAddr::from(([127, 0, 0, 1], tcp_port()));
     command.env("REPLICA__APP__HTTP", http.to_string());

@@ -82,6 +82,15 @@ pub struct Cluster {
 
 impl Cluster {
     pub fn new(nodes: usize) -> Self {
+        Self::with(nodes, &[])
+    }
+
+    /// With members that the configuration fixes.
+    pub fn fixed(nodes: usize) -> Self {
+        Self::with(nodes, &["--fixed"])
+    }
+
+    fn with(nodes: usize, more: &[&str]) -> Self {
         let cluster = Self { folder: tempfile::tempdir().unwrap() };
         let ca = cluster.path("ca");
         done(["cert", "ca", "--cluster", "test", "--out", ca.to_str().unwrap()]);
@@ -96,6 +105,7 @@ impl Cluster {
             let mut args: Vec<&str> = vec!["cert", "node", &name, "--http", "127.0.0.1:0"];
             args.extend(["--ca", ca.to_str().unwrap(), "--out", out.to_str().unwrap()]);
             args.extend(members.iter().map(String::as_str));
+            args.extend(more);
             done(args);
         }
         cluster

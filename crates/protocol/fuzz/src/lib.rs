@@ -47,6 +47,8 @@ fn read(bytes: &[u8]) {
             liveness.handle_heartbeat(&"b".into(), beat, Time(1_010));
             liveness.handle_tick(Time(1_050));
         }
+        // Read by `membership`.
+        Frame::Letter(_) => {}
     }
 }
 

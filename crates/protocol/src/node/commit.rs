@@ -125,7 +125,8 @@ impl Node {
     }
 
     // Rule A5: the core was made by whoever drew the id; its creation counts as a write of that
-    // node, the edits as one of this.
+    // node, the edits as one of this. Without edits it is marked all the same: the token has to
+    // name a node that has the session.
     fn create(&mut self, asker: Asker, commit: &Commit, core: Core, now: Time) {
         if self.store.bytes() >= self.options.bytes_max {
             return self.answer(asker, Outcome::Full);
@@ -139,7 +140,8 @@ impl Node {
         let stamp = self.clock.stamp(now);
         match session.stamp(commit.key, &commit.edits, &commit.at, stamp, &self.options.limits) {
             Err(error) => return self.answer(asker, Outcome::Refused(error)),
-            Ok(None) => {}
+            Ok(None) if session.core.created.inc == self.options.inc => {}
+            Ok(None) => session.version.insert(stamp),
             Ok(Some(delta)) => {
                 if let Body::Change(change) = &delta.body {
                     session.merge_unchecked(change);

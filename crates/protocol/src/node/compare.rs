@@ -200,8 +200,8 @@ impl Node {
 
 // The side that is asked.
 impl Node {
-    // Rule P3. What a peer of an earlier epoch leaves aside, because it does not know yet that it
-    // owns it, must not count as compared: its slots stay noted.
+    // Rules P3, L1. What a peer of an earlier epoch leaves aside, because it does not know yet that
+    // it owns it, must not count as compared: its slots stay noted.
     pub(super) fn handle_root(
         &mut self,
         from: Inc,
@@ -210,10 +210,11 @@ impl Node {
         root: Digest,
         now: Time,
     ) {
-        if epoch >= self.view.epoch
-            && let Some(outbox) = self.outbox.peer_mut(from)
-        {
-            outbox.begin_comparison(round, now);
+        if let Some(outbox) = self.outbox.peer_mut(from) {
+            match epoch >= self.view.epoch {
+                true => outbox.begin_comparison(round, now),
+                false => outbox.pass_over_comparison(round),
+            }
         }
         let offered: Vec<Slot> = self.offered_to(from).collect();
         let answer = if root == self.store.root_of(offered.iter().copied()) {

@@ -1,12 +1,12 @@
 //! Opening a session: from this copy if it will do, else with what the other owners hold.
 
 use session::{
-    Body, Clock, Delta, EndReason, Inc, Session, SessionKey, State, Time, Token, Version,
+    Body, Clock, Delta, EndReason, Hlc, Inc, Session, SessionKey, State, Time, Token, Version,
 };
 
 use super::Node;
 use crate::event::{Event, Opened, Ticket};
-use crate::limits::LOAD_WIDEN_MS;
+use crate::limits::{LOAD_WIDEN_MS, NEWCOMER_MS};
 use crate::loads::{Load, Purpose};
 use crate::message::{Lane, Message};
 use crate::rules::Rule;
@@ -181,7 +181,7 @@ impl Node {
                 Some(Answer::Final(Opened::NotFound))
             }
             None if confirmed && heard_all => self
-                .await_writers(load, &load.want)
+                .await_writers(load, &load.want, now)
                 .unwrap_or(Some(Opened::NotFound))
                 .map(Answer::Final),
             Some(State::Alive(_)) | None => None,
@@ -210,7 +210,7 @@ impl Node {
             return None;
         }
         let lost = session.version.missing_from(&load.want);
-        if let Some(answer) = self.await_writers(load, &lost) {
+        if let Some(answer) = self.await_writers(load, &lost, now) {
             return answer.map(Answer::Final);
         }
         if self.options.rules.off(Rule::HonestLoss) {
@@ -221,13 +221,24 @@ impl Node {
 
     /// If a writer of what is missing is still there and has not answered, it may have what it has
     /// not passed on, or be an owner by a later view than this node's: it is waited for, unless none
-    /// of them can answer.
+    /// of them can answer. So is one that may have joined by a later view, for the view.
     // Rules K3, N1.
-    fn await_writers(&self, load: &Load, missing: &Version) -> Option<Option<Opened>> {
+    fn await_writers(&self, load: &Load, missing: &Version, now: Time) -> Option<Option<Opened>> {
+        if missing.iter().any(|(inc, hlc)| self.may_have_joined(inc, hlc, now)) {
+            return Some(None);
+        }
         let may_have = |inc: &Inc| self.view.contains(*inc) && !self.has_answered(load, *inc);
         let writers: Vec<Inc> = missing.iter().map(|(inc, _)| inc).filter(may_have).collect();
         let silent = !writers.iter().any(|inc| self.is_reachable(*inc));
         (!writers.is_empty()).then_some(silent.then_some(Opened::Unavailable))
+    }
+
+    /// True if the process may be a member by a later view: whoever was one by an earlier view has
+    /// the lower number.
+    // Rules K3, N1.
+    fn may_have_joined(&self, inc: Inc, stamped: Hlc, now: Time) -> bool {
+        let later = !self.view.is_fixed() && inc.0 > self.view.epoch;
+        later && (self.behind.is_some() || now.since(stamped.time()) < NEWCOMER_MS)
     }
 
     /// True if what `inc` holds is known to this request.

@@ -65,6 +65,13 @@ impl PeerOutbox {
         self.comparing = Some(Comparing { round, slots, began: now });
     }
 
+    /// The peer starts comparison `round`, which is not to make anything clean. Nor is a repetition
+    /// of its beginning: what the peer goes by may be the answer to the first, and its slots would
+    /// be those noted until the second.
+    pub(crate) fn pass_over_comparison(&mut self, round: u64) {
+        self.last_round = self.last_round.max(round);
+    }
+
     /// The peer has everything that was listed; returns how many slots that makes clean.
     pub(crate) fn end_comparison(&mut self, round: u64) -> usize {
         let ended = self.comparing.take_if(|comparing| comparing.round == round);

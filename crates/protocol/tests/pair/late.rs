@@ -1,10 +1,12 @@
 //! What arrives after several changes of view: what it says of a slot may be of an ownership that
 //! is over.
 
+use protocol::limits::NEWCOMER_MS;
 use protocol::{Ack, Commit, Envelope, Message, Opened, Outcome, Report};
-use session::{Inc, Token};
+use session::{Hlc, Inc, Stamp, Time, Token, Version};
 
-use crate::support::{Net, is_deltas, is_repair, set};
+use crate::support::membership::few_shards;
+use crate::support::{Net, is_deltas, is_repair, key, key_in, set};
 
 fn is_fetched(envelope: &Envelope) -> bool {
     matches!(envelope.message, Message::Fetched { .. })
@@ -205,4 +207,119 @@ fn a_session_is_not_denied_without_the_writer_that_the_token_names() {
     net.lose_nothing();
     net.release_views();
     net.settle();
+}
+
+/// Tests rules A5 and N1: of a session without edits the token names who executed the creation, who
+/// alone may have it.
+#[test]
+fn a_session_is_not_denied_without_the_executor_of_its_creation() {
+    let mut net = Net::agreed(4, 2, 0);
+    let key = net.key_owned_by(&[0, 2]);
+    net.resize(1);
+    net.settle();
+    net.hold_views();
+    net.drain_member(0);
+    hand(&mut net, &[0, 2, 3]);
+    net.run_until("c has caught up", |net| net.node(2).speaks_for(key));
+    net.cut(0, 3);
+    net.run_ms(3_000);
+    let (a, c, d) = (net.inc(0), net.inc(2), net.inc(3));
+    net.lose(move |e| {
+        e.to == a && (is_deltas(e) || is_repair(e)) || e.from == c && e.to != d && is_fetched(e)
+    });
+    let seen = net.create(3, key).version;
+    assert!(net.holds(2, key) && !net.holds(0, key) && net.owners(1, key) == [0]);
+    assert!(seen.get(d).is_some() && seen.get(c).is_some(), "who made it, who has it: {seen:?}");
+    let token = Token { version: seen, may_expire: net.now.plus(60_000) };
+    let ticket = net.ask_open(1, key, Some(token));
+    net.run_ms(200);
+    assert!(!net.hosts[1].opened.contains_key(&ticket), "c has it");
+    net.lose_nothing();
+    assert!(matches!(net.opened(1, ticket), Opened::Session { .. }));
+    net.mend(0, 3);
+    net.release_views();
+    net.settle();
+}
+
+/// Tests rules N1 and K3: a writer that the token names and the view does not may have joined since.
+#[test]
+fn a_session_is_not_denied_for_a_writer_that_joined_later() {
+    let mut net = Net::agreed(2, 1, 1);
+    net.hold_views();
+    net.join(2);
+    net.hand(0);
+    let key = net.key_owned_by(&[0, 2]);
+    net.run_until("c has caught up", |net| net.node(2).speaks_for(key));
+    let a = net.inc(0);
+    net.lose(move |e| e.to == a && (is_deltas(e) || is_repair(e)));
+    let seen = net.create(2, key).version;
+    assert!(net.owners(1, key) == [0] && net.node(0).speaks_for(key) && !net.holds(0, key));
+    let token = Token { version: seen, may_expire: net.now.plus(60_000) };
+    let ticket = net.ask_open(1, key, Some(token));
+    net.run_ms(200);
+    assert!(!net.hosts[1].opened.contains_key(&ticket), "b has not heard of c");
+    net.hand(1);
+    assert!(matches!(net.opened(1, ticket), Opened::Session { .. }));
+    net.lose_nothing();
+    net.release_views();
+    net.settle();
+}
+
+/// Tests rules N1 and K3: a cluster that was founded anew has never heard of the writers of the one
+/// before, whose tokens must not be waited for as long as browsers keep them.
+#[test]
+fn a_writer_that_nobody_has_heard_of_for_long_is_none_that_joined_later() {
+    let mut net = Net::agreed(2, 0, 0);
+    let unknown = |at: Time| Version::from(Stamp { hlc: Hlc::at(at), inc: Inc(999) });
+    let just_now = unknown(net.now.minus(NEWCOMER_MS - 10_000));
+    assert_eq!(net.open(1, key(1), Some(just_now)), Opened::Unavailable);
+    let long_ago = unknown(net.now.minus(NEWCOMER_MS));
+    assert_eq!(net.open(1, key(1), Some(long_ago.clone())), Opened::NotFound);
+    net.create(0, key(1));
+    net.settle();
+    let Opened::Session { lost, .. } = net.open(1, key(1), Some(long_ago.clone())) else {
+        panic!("it lives")
+    };
+    assert_eq!(lost, long_ago);
+    net.hold_views();
+    net.resize(1);
+    net.hand(0);
+    net.run_ms(600);
+    assert_eq!(net.open(1, key(2), Some(long_ago)), Opened::Unavailable, "b's view is too old");
+}
+
+/// Tests rule L1: a comparison that a peer began by an earlier epoch makes nothing clean, though it
+/// begins once more by a later one: it may go by what it was answered first.
+#[test]
+fn a_comparison_does_not_count_from_its_repeated_beginning() {
+    let mut net = Net::agreed_with(2, 0, 0, |options| {
+        few_shards(options);
+        options.outbox_sessions_max = 2;
+    });
+    let (a, b) = (net.inc(0), net.inc(1));
+    net.hold_views();
+    net.resize(2);
+    net.hand(0);
+    net.lose(move |e| e.from == a && !matches!(e.message, Message::Pull));
+    net.log.clear();
+    net.inject(0, 1, Message::Pull);
+    let begun = |e: &Envelope| e.from == b && matches!(e.message, Message::Root { .. });
+    net.run_until("b begins", |net| net.count(begun) == 1);
+    net.run_ms(20);
+    let same = |message: &Message| matches!(message, Message::Same { .. });
+    let answer = sent(&net, a, same).expect("they are equal");
+    (0..4).for_each(|number| drop(net.create(0, key_in(7, number))));
+    let lag = net.node(0).lags().next().expect("b");
+    assert!(lag.slots == 1 && !net.holds(1, key(7)), "a has noted the slot: {lag:?}");
+    net.hand(1);
+    net.run_until("b begins again", |net| net.count(begun) == 2);
+    net.run_ms(20);
+    net.handle(1, a, answer);
+    net.run_ms(20);
+    assert_eq!(net.count(|e| e.from == b && matches!(e.message, Message::Compared { .. })), 1);
+    assert!(!net.holds(1, key(7)) && net.node(0).may_lack(b, key(7)), "b lacks it, and a knows");
+    net.lose_nothing();
+    net.release_views();
+    net.settle();
+    assert!(net.holds(1, key(7)));
 }

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU16;
 
-use protocol::{Copies, Decision, Refused, Roster, Rules, View, Zone};
+use protocol::{Copies, Decision, Options, Refused, Roster, Rules, View, Zone};
 use session::{Inc, Slot, State};
 
 use super::{Host, Net};
@@ -29,15 +29,28 @@ pub(crate) fn copies(count: u16) -> Copies {
     NonZeroU16::new(count).map_or(Copies::All, Copies::Count)
 }
 
+/// What every node under agreed views runs with.
+pub(crate) fn few_shards(options: &mut Options) {
+    options.shards = SHARDS;
+    // A batch that is lost is sent anew after a second.
+    options.ack_timeout_ms = 3_000;
+}
+
 impl Net {
     /// `count` members by agreement that serve, of which `number` hold each session (0: all), and
     /// `more` hosts that are no members yet.
     pub(crate) fn agreed(count: usize, number: u16, more: usize) -> Self {
-        let mut net = Self::down(count + more, |options| {
-            options.shards = SHARDS;
-            // A batch that is lost is sent anew after a second.
-            options.ack_timeout_ms = 3_000;
-        });
+        Self::agreed_with(count, number, more, few_shards)
+    }
+
+    /// The same with changed options, [`few_shards`] among them.
+    pub(crate) fn agreed_with(
+        count: usize,
+        number: u16,
+        more: usize,
+        options: fn(&mut Options),
+    ) -> Self {
+        let mut net = Self::down(count + more, options);
         net.membership = Some(Membership {
             roster: Roster::new(SLOTS, Rules::default()),
             index: 0,
@@ -93,7 +106,8 @@ impl Net {
     pub(crate) fn join(&mut self, host: usize) {
         let follows = std::mem::replace(&mut self.membership_mut().follows, false);
         let (name, start) = (self.hosts[host].name.clone(), self.membership().index + 1);
-        self.decide(Decision::Join { name, zone: Zone::default(), start }).expect("it is new");
+        self.decide(Decision::Join { name, address: "".into(), zone: Zone::default(), start })
+            .expect("it is new");
         self.start_as(host, Inc(start), self.view().clone());
         for other in 0..self.hosts.len() {
             if other != host && self.hosts[other].node.is_some() {

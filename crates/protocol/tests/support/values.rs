@@ -224,6 +224,7 @@ pub(crate) fn frames() -> Vec<(String, Frame)> {
         let beat = Heartbeat { sent: NOW.plus(500), echo };
         frames.push((format!("heartbeat-{label}"), Frame::Heartbeat(beat)));
     }
+    frames.push(("letter".to_owned(), Frame::Letter(b"any bytes".to_vec())));
     frames
 }
 

@@ -16,7 +16,7 @@ use super::error::{Fault, Place, Problem};
 use super::raw;
 use super::section::{ClusterSection, NodeSection, ReplicationSection, SessionSection};
 use super::source::Layers;
-use super::units::{Address, AddressError, ByteSize};
+use super::units::{Address, AddressError, Addresses, ByteSize};
 
 /// Members of a cluster. A token names at most as many writers.
 pub(super) const MEMBERS_MAX: usize = TOKEN_ENTRIES_MAX;
@@ -25,6 +25,18 @@ pub(super) const MEMBERS_MAX: usize = TOKEN_ENTRIES_MAX;
 const ZONE_BYTES_MAX: usize = 63;
 
 const DRAIN_GRACE_MAX: Duration = Duration::from_secs(5 * 60);
+const DRAIN_TIMEOUT_MIN: Duration = Duration::from_secs(1);
+const DRAIN_TIMEOUT_MAX: Duration = Duration::from_secs(60 * 60);
+
+/// Shorter than it takes to notice that a voter is silent, it would replace those that are well.
+const VOTER_REPLACE_AFTER_MIN: Duration = Duration::from_secs(1);
+const VOTER_REPLACE_AFTER_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+/// Seeds are asked one after another: more would take longer than anybody waits.
+const SEEDS_MAX: usize = 64;
+
+/// More nodes than anybody starts at once.
+const NODES_MAX: u64 = 1_024;
+
 const RELOAD_INTERVAL_MIN: Duration = Duration::from_millis(100);
 const RELOAD_INTERVAL_MAX: Duration = Duration::from_secs(60 * 60);
 const BACKUPS_MAX: u64 = MEMBERS_MAX as u64 - 1;
@@ -186,6 +198,12 @@ pub(super) fn node(checker: &mut Checker<'_>, raw: &raw::Node) -> Option<NodeSec
         zone: checker.optional("node.zone", raw.zone.as_deref(), zone),
         data_dir: data_dir.map(|path| checker.path("node.data_dir", path)),
         drain_grace: checker.duration("node.drain_grace", grace, Duration::ZERO, DRAIN_GRACE_MAX),
+        drain_timeout: checker.duration(
+            "node.drain_timeout",
+            raw.drain_timeout,
+            DRAIN_TIMEOUT_MIN,
+            DRAIN_TIMEOUT_MAX,
+        ),
         reload_interval: checker.duration(
             "node.reload_interval",
             reload,
@@ -213,14 +231,85 @@ pub(super) fn cluster(checker: &mut Checker<'_>, raw: &raw::Cluster) -> Option<C
             None
         }
     };
-    let members = raw.members.as_ref().filter(|members| !members.is_empty());
-    let Some(members) = members else {
-        let example = "members = { n1 = \"host:7001\", … } to [cluster]";
-        checker.refuse_value(raw::MEMBERS, None, Fault::Missing { example });
-        return None;
+    let fixed = raw.members.as_ref().filter(|members| !members.is_empty());
+    let members = match (fixed, &raw.seeds) {
+        (Some(members), None) => self::members(checker, members),
+        (Some(_), Some(_)) => {
+            let remedy = "remove one: members are fixed, or agreed at run time by way of seeds";
+            let (relation, other) = ("cannot be together with", "cluster.members".to_owned());
+            checker.refuse(SEEDS, Fault::Contradiction { relation, other, remedy });
+            None
+        }
+        (None, Some(_)) => Some(BTreeMap::new()),
+        (None, None) => {
+            let example = "seeds = [\"host:7001\", …] and expect = 3 to [cluster]; with seeds = [] \
+                           this node founds a cluster alone";
+            checker.refuse_value(SEEDS, None, Fault::Missing { example });
+            None
+        }
     };
-    let members = self::members(checker, members);
-    Some(ClusterSection { name: name?, members: members? })
+    let seeds = seeds(checker, raw.seeds.as_ref());
+    let expect = expect(checker, raw.expect, seeds.len(), fixed.is_some());
+    let (key, voters) = ("cluster.voters", raw.voters);
+    if ![1, 3, 5].contains(&voters) {
+        checker.refuse_in_use(key, voters, Fault::Type { expected: "1, 3 or 5".to_owned() });
+    }
+    let (min, max) = (VOTER_REPLACE_AFTER_MIN, VOTER_REPLACE_AFTER_MAX);
+    let key = "cluster.voter_replace_after";
+    let voter_replace_after = checker.duration(key, raw.voter_replace_after, min, max);
+    let voters = usize::try_from(voters).unwrap_or(1);
+    let (name, members) = (name?, members?);
+    Some(ClusterSection { name, seeds, expect, voters, voter_replace_after, members })
+}
+
+const SEEDS: &str = "cluster.seeds";
+const EXPECT: &str = "cluster.expect";
+
+fn seeds(checker: &mut Checker<'_>, raw: Option<&Addresses>) -> Vec<Address> {
+    let mut seeds = Vec::new();
+    let texts = raw.map_or(&[][..], |Addresses(texts)| texts);
+    if texts.len() > SEEDS_MAX {
+        let (min, max) = ("0".to_owned(), format!("{SEEDS_MAX} seeds"));
+        checker.refuse(SEEDS, Fault::OutOfBounds { min, max });
+        return seeds;
+    }
+    for text in texts {
+        match checker.text(SEEDS, text.parse::<Address>()) {
+            Some(seed) if seeds.contains(&seed) => {}
+            Some(seed) => seeds.push(seed),
+            None => break,
+        }
+    }
+    seeds
+}
+
+/// How many nodes have to be there. `seeds` are those of other nodes, or of this one too.
+fn expect(checker: &mut Checker<'_>, raw: Option<u64>, seeds: usize, is_fixed: bool) -> usize {
+    match raw {
+        Some(_) if is_fixed => {
+            let remedy = "remove it: members that are fixed are not waited for";
+            let (relation, other) = ("cannot be together with", "cluster.members".to_owned());
+            checker.refuse(EXPECT, Fault::Contradiction { relation, other, remedy });
+            1
+        }
+        Some(expect) => {
+            let expect = checker.count(EXPECT, expect, 1, NODES_MAX);
+            if expect.saturating_mul(2) <= seeds {
+                let other = format!("the {seeds} addresses in cluster.seeds");
+                let relation = "is not more than half of";
+                let remedy = "two halves could each found a cluster; give the number of nodes \
+                              that start together";
+                checker.refuse(EXPECT, Fault::Contradiction { relation, other, remedy });
+            }
+            expect
+        }
+        None if seeds > 0 => {
+            let example = "expect = N to [cluster], the number of nodes that start together";
+            checker.refuse_value(EXPECT, None, Fault::Missing { example });
+            1
+        }
+        None => 1,
+    }
 }
 
 fn members(
@@ -286,6 +375,17 @@ pub(super) fn replication(
     ReplicationSection { copies, ack, ack_timeout }
 }
 
+/// A number of copies in the words of the configuration.
+pub(crate) fn described(copies: Copies) -> String {
+    match copies {
+        Copies::All => "replication.mode = \"all-to-all\"".to_owned(),
+        Copies::Count(count) => {
+            let backups = count.get().saturating_sub(1);
+            format!("replication.mode = \"primary-backup\", backups = {backups}")
+        }
+    }
+}
+
 fn too_few(
     checker: &mut Checker<'_>,
     (key, default): (&str, &str),
@@ -348,6 +448,9 @@ pub(super) fn own_member(
     node: &NodeSection,
     cluster: &ClusterSection,
 ) {
+    if !cluster.is_fixed() {
+        return;
+    }
     let name = name.clone();
     let Some(address) = cluster.members.get(&name) else {
         let members: Vec<&str> = cluster.members.keys().map(NodeName::as_str).collect();

@@ -217,12 +217,14 @@ pub enum Fault {
         /// What to do.
         remedy: &'static str,
     },
-    /// A part of the configuration that this release cannot start with yet.
-    #[error("cannot be started yet: this release keeps a copy on every member; use {supported}")]
-    Unsupported {
-        /// What it can start with.
-        supported: &'static str,
-    },
+    /// Members that the configuration fixes all hold every session.
+    #[error(
+        "needs members that are agreed at run time; put cluster.seeds and cluster.expect in the place of cluster.members"
+    )]
+    FixedMembers,
+    /// The Raft directory cannot be used.
+    #[error("cannot be used: {0}")]
+    DataDir(membership::OpenError),
     /// A value that cannot be together with another one.
     #[error("{relation} {other}; {remedy}")]
     Contradiction {

@@ -48,6 +48,8 @@ pub use section::{
 pub use token_keys::{TokenKeyFile, generate_token_key};
 pub use units::{Address, AddressError};
 
+pub(crate) use check::described;
+
 use check::Checker;
 use source::{Layers, Text};
 

@@ -9,7 +9,7 @@ use serde::de::{DeserializeOwned, Deserializer, Visitor, value};
 use serde::forward_to_deserialize_any;
 
 use super::memory::Memory;
-use super::units::ByteSize;
+use super::units::{Addresses, ByteSize};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -37,6 +37,8 @@ pub(super) struct Node {
     #[serde(with = "humantime_serde")]
     pub(super) drain_grace: Duration,
     #[serde(with = "humantime_serde")]
+    pub(super) drain_timeout: Duration,
+    #[serde(with = "humantime_serde")]
     pub(super) reload_interval: Duration,
 }
 
@@ -49,16 +51,35 @@ impl Default for Node {
             zone: None,
             data_dir: None,
             drain_grace: 3 * SECOND,
+            drain_timeout: MINUTE,
             reload_interval: 30 * SECOND,
         }
     }
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub(super) struct Cluster {
     pub(super) name: Option<String>,
+    pub(super) seeds: Option<Addresses>,
+    pub(super) expect: Option<u64>,
+    pub(super) voters: u64,
+    #[serde(with = "humantime_serde")]
+    pub(super) voter_replace_after: Duration,
     pub(super) members: Option<BTreeMap<String, String>>,
+}
+
+impl Default for Cluster {
+    fn default() -> Self {
+        Self {
+            name: None,
+            seeds: None,
+            expect: None,
+            voters: 3,
+            voter_replace_after: MINUTE,
+            members: None,
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -208,16 +229,7 @@ pub(super) const APP: &str = "app";
 pub(super) const MEMBERS: &str = "cluster.members";
 
 /// Keys that people will try, and why they cannot be set.
-pub(super) const REFUSED: [(&str, &str); 4] = [
-    (
-        "cluster.seeds",
-        "nodes find each other by seeds once the members are agreed at run time; until then \
-         cluster.members lists them",
-    ),
-    (
-        "cluster.expect",
-        "it comes with members that are agreed at run time; until then cluster.members lists them",
-    ),
+pub(super) const REFUSED: [(&str, &str); 2] = [
     ("session.max_per_user", "it comes with the users' index"),
     ("session.cookie.http_only", "it is always on, so that no script can read the session's id"),
 ];

@@ -18,17 +18,20 @@ use super::units::Address;
 pub struct NodeSection {
     /// Where the UDP socket is bound.
     pub listen: SocketAddr,
-    /// Where the others reach this node. While the members are fixed it only has to agree with
-    /// the address that they have in `cluster.members`.
+    /// Where the others reach this node. Where the configuration fixes the members it only has to
+    /// agree with the address that this one has in `cluster.members`.
     pub advertise: Option<Address>,
     /// The name that the certificate must carry.
     pub name: Option<NodeName>,
     /// What fails together with this node, such as a rack or a data centre.
     pub zone: Option<String>,
-    /// Where the state of the agreed view is kept; used once members are agreed at run time.
+    /// Where the log of membership is kept. Without it this node can be a member, but neither
+    /// found a cluster nor vote.
     pub data_dir: Option<PathBuf>,
     /// How long a node that drains goes on serving while balancers learn of it.
     pub drain_grace: Duration,
+    /// How long a stop tries to hand over what this node holds.
+    pub drain_timeout: Duration,
     /// How often the files of certificates and of token keys are looked at for changes.
     pub reload_interval: Duration,
 }
@@ -39,8 +42,27 @@ pub struct NodeSection {
 pub struct ClusterSection {
     /// Its name; certificates of another cluster are refused.
     pub name: ClusterName,
-    /// The members and where they are reached, sorted by name; at least one, this node included.
+    /// Nodes that a start looks for to join their cluster, or to found one with; none if this node
+    /// is to found one alone. Of no use where the members are fixed.
+    pub seeds: Vec<Address>,
+    /// So many nodes have to be there before they found a cluster; more than half of those that
+    /// start together.
+    pub expect: usize,
+    /// At most so many nodes agree on who is a member: 1, 3 or 5.
+    pub voters: usize,
+    /// One of them that is silent for so long is replaced.
+    pub voter_replace_after: Duration,
+    /// The members and where they are reached, sorted by name, this node included, if the
+    /// configuration fixes them; empty if they are agreed at run time.
     pub members: BTreeMap<NodeName, Address>,
+}
+
+impl ClusterSection {
+    /// True if the configuration fixes who is a member.
+    #[must_use]
+    pub fn is_fixed(&self) -> bool {
+        !self.members.is_empty()
+    }
 }
 
 /// `[replication]`: how many copies, and how many of them a commit waits for.

@@ -3,6 +3,7 @@
 
 use std::fmt::Display;
 
+use membership::Store;
 use protocol::Copies;
 use session::TokenKeys;
 use transport::{Identity, IdentityError, NodeName, TlsFile};
@@ -38,6 +39,15 @@ impl Config {
         Ok(self.open_token_keys()?.1)
     }
 
+    /// Opens the Raft directory, if this node is to have one.
+    pub(crate) fn open_store(&self) -> Result<Option<Store>, ConfigError> {
+        let directory = self.node.data_dir.as_ref().filter(|_| !self.cluster.is_fixed());
+        let Some(directory) = directory else { return Ok(None) };
+        Store::open(directory, self.cluster.name.as_str()).map(Some).map_err(|error| {
+            self.refused("node.data_dir", format!("{directory:?}"), Fault::DataDir(error))
+        })
+    }
+
     pub(crate) fn open_token_keys(&self) -> Result<(TokenKeyFile, TokenKeys), ConfigError> {
         let path = &self.session.token_keys;
         TokenKeyFile::read(path, &self.cluster.name)
@@ -49,12 +59,14 @@ impl Config {
     ///
     /// # Errors
     /// The certificate is for another node than `node.name`, or for one that is not in
-    /// `cluster.members`; or the copies asked for cannot be started with yet.
+    /// `cluster.members`; or it lacks what members that are agreed at run time need.
     pub fn check_start(&self, certificate: &NodeName) -> Result<(), ConfigError> {
         let mut checker = Checker::new(&self.layers);
-        if self.replication.copies != Copies::All {
-            let supported = "replication.mode = \"all-to-all\"";
-            checker.refuse("replication.mode", Fault::Unsupported { supported });
+        if self.cluster.is_fixed() && self.replication.copies != Copies::All {
+            checker.refuse("replication.mode", Fault::FixedMembers);
+        }
+        if !self.cluster.is_fixed() {
+            self.check_agreed(&mut checker);
         }
         match &self.node.name {
             Some(name) if name != certificate => {
@@ -69,6 +81,20 @@ impl Config {
         match checker.into_problems() {
             problems if problems.is_empty() => Ok(()),
             problems => Err(ConfigError::new(problems)),
+        }
+    }
+
+    /// What a node needs whose members are agreed at run time.
+    fn check_agreed(&self, checker: &mut Checker<'_>) {
+        if self.node.advertise.is_none() && self.node.listen.ip().is_unspecified() {
+            let example = "advertise = \"host:7001\" to [node]: the others need an address of this \
+                           node, and node.listen names none";
+            checker.refuse("node.advertise", Fault::Missing { example });
+        }
+        if self.cluster.seeds.is_empty() && self.node.data_dir.is_none() {
+            let example = "data_dir = \"data\" to [node]: a node without seeds founds a cluster, and \
+                           keeps there who is a member";
+            checker.refuse("node.data_dir", Fault::Missing { example });
         }
     }
 

@@ -140,6 +140,40 @@ impl fmt::Debug for Address {
     }
 }
 
+/// Texts for addresses: a list, or one text with commas between them, as a variable of the
+/// environment has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Addresses(pub(super) Vec<String>);
+
+impl<'de> Deserialize<'de> for Addresses {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AddressesVisitor)
+    }
+}
+
+struct AddressesVisitor;
+
+impl<'de> Visitor<'de> for AddressesVisitor {
+    type Value = Addresses;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list such as [\"n1.example:7001\", \"n2.example:7001\"]")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Addresses, E> {
+        let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+        Ok(Addresses(parts.map(str::to_owned).collect()))
+    }
+
+    fn visit_seq<A: de::SeqAccess<'de>>(self, mut items: A) -> Result<Addresses, A::Error> {
+        let mut texts = Vec::new();
+        while let Some(text) = items.next_element()? {
+            texts.push(text);
+        }
+        Ok(Addresses(texts))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -107,7 +107,7 @@ fn config(cluster: &Cluster, hello: Bytes) -> EndpointConfig {
     let listen = "127.0.0.1:0".parse().unwrap();
     let limits = Limits { backoff_max: Limits::default().backoff_min, ..Limits::default() };
     let reload_interval = transport::RELOAD_INTERVAL_DEFAULT;
-    EndpointConfig { listen, identity, hello, peers, limits, reload_interval }
+    EndpointConfig { listen, identity, hello, peers, strangers_max: 0, limits, reload_interval }
 }
 
 /// Promise P9.

@@ -45,10 +45,10 @@ impl Cluster {
     /// The same, with `extra` at the end of each configuration.
     pub(crate) async fn start_with(extra: &str) -> Self {
         let folder = TempDir::new().unwrap();
-        issue(folder.path());
+        issue_for(folder.path(), &NAMES);
         let mut cluster = Self {
             folder,
-            ports: free_ports(),
+            ports: three_ports(),
             extra: extra.to_owned(),
             nodes: Vec::new(),
             apps: Vec::new(),
@@ -56,7 +56,7 @@ impl Cluster {
         // Between asking for a free port and using it somebody else may take it.
         while !cluster.try_start().await {
             cluster.nodes.clear();
-            cluster.ports = free_ports();
+            cluster.ports = three_ports();
         }
         cluster.apps = cluster.nodes.iter().map(app).collect();
         cluster.settled().await;
@@ -185,13 +185,17 @@ pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-fn free_ports() -> [u16; 3] {
-    let sockets = [(); 3].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
-    sockets.map(|socket| socket.local_addr().unwrap().port())
+fn three_ports() -> [u16; 3] {
+    free_ports(3).try_into().unwrap()
+}
+
+pub(crate) fn free_ports(count: usize) -> Vec<u16> {
+    let sockets: Vec<_> = (0..count).map(|_| UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
+    sockets.iter().map(|socket| socket.local_addr().unwrap().port()).collect()
 }
 
 /// Certificates and token keys of a cluster.
-fn issue(folder: &Path) {
+pub(crate) fn issue_for(folder: &Path, names: &[impl AsRef<str>]) {
     let ca = Ca::create(&"shop".parse().unwrap(), Validity::days(2)).unwrap();
     let write = |name: &str, text: &str| {
         let path = folder.join(name);
@@ -203,7 +207,7 @@ fn issue(folder: &Path) {
         }
     };
     write("ca.pem", &ca.files().cert_pem);
-    for name in NAMES {
+    for name in names.iter().map(AsRef::as_ref) {
         let CertAndKey { cert_pem, key_pem } =
             ca.node(&name.parse().unwrap(), Validity::days(1)).unwrap();
         write(&format!("{name}.pem"), &cert_pem);

@@ -178,7 +178,12 @@ impl Cluster {
             inc
         } else {
             let zone = Zone::default();
-            log.decide(&Decision::Join { name: name.clone(), zone, start: starts });
+            log.decide(&Decision::Join {
+                name: name.clone(),
+                address: "".into(),
+                zone,
+                start: starts,
+            });
             Inc(log.index)
         };
         self.ledger.note_layouts(self.log.view());

@@ -192,11 +192,11 @@ fn resize(rng: &mut Rng, mut at: u64, strikes: &mut Vec<(u64, Strike)>) {
     }
 }
 
-/// Two to four copies, or everywhere.
+/// One to four copies, or everywhere.
 pub(crate) fn draw_copies(rng: &mut Rng) -> Copies {
     match rng.u8(0..4) {
         0 => Copies::All,
-        _ => NonZeroU16::new(rng.u16(2..=4)).map_or(Copies::All, Copies::Count),
+        _ => NonZeroU16::new(rng.u16(1..=4)).map_or(Copies::All, Copies::Count),
     }
 }
 

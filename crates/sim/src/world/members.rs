@@ -58,7 +58,7 @@ impl World {
         let at = &self.hosts[host];
         if let Some(start) = at.joining {
             let (name, zone) = (at.name.clone(), at.zone.clone());
-            return vec![Decision::Join { name, zone, start }];
+            return vec![Decision::Join { name, address: "".into(), zone, start }];
         }
         let Some(process) = &at.process else { return Vec::new() };
         let (inc, view) = (process.inc, process.node.view());

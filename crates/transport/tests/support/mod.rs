@@ -3,6 +3,8 @@
 // Each test file uses a part of this; what fails here fails the test.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
+pub mod operator;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -73,6 +75,7 @@ impl Cluster {
             identity: self.identity(name),
             hello: Bytes::from(format!("hello of {name}")),
             peers: Vec::new(),
+            strangers_max: 0,
             limits: limits(),
             reload_interval: Duration::from_millis(20),
         }

@@ -1,0 +1,166 @@
+//! What this node does for the cluster again and again: whom it suspects; as the leader, who is
+//! removed and who votes; and its own way out.
+
+use std::time::Duration;
+
+use membership::RaftStatus;
+use membership::voters::{Candidate, Pulse, Situation, VoterPolicy, next_change};
+use protocol::{Decision, View};
+use session::Inc;
+use tokio::time::Instant;
+
+use super::{Done, PATIENCE, Steward, What};
+use crate::driver::millis;
+use crate::links::member_name;
+
+/// A node of which nothing is heard for so long is silent. It tells its news twice a second.
+const SILENT: Duration = Duration::from_secs(3);
+
+/// So long a new member may take until there is a link with it.
+const UNMET: Duration = Duration::from_secs(5);
+
+pub(super) fn is_silent(heard: Instant, now: Instant) -> bool {
+    now.saturating_duration_since(heard) > SILENT
+}
+
+impl Steward {
+    pub(super) fn handle_tick(&mut self) {
+        self.look_for_suspects();
+        if let Some(raft) = self.voter.as_ref().and_then(|voter| voter.status().raft)
+            && raft.is_leader
+        {
+            self.remove_silent(raft.term);
+            self.look_after_voters(&raft);
+        }
+        let now = Instant::now();
+        let view = self.chart.as_ref().map(|chart| &chart.view);
+        self.heard.retain(|name, heard| {
+            let is_member = view.is_some_and(|view| view.members.iter().any(|m| m.name == *name));
+            is_member || !is_silent(heard.at, now)
+        });
+    }
+
+    /// Members that do not answer; new ones are given time until there is a link with them.
+    fn look_for_suspects(&mut self) {
+        let (silent, now) = (self.driver.suspects(), Instant::now());
+        let view = self.chart.as_ref().map(|chart| &chart.view);
+        let members = view.into_iter().flat_map(|view| view.members.iter().filter_map(|m| m.inc));
+        for inc in members {
+            if !silent.contains(&inc) {
+                self.met.insert(inc);
+            } else if !self.met.contains(&inc) {
+                self.unmet.entry(inc).or_insert(now);
+            }
+        }
+        let is_member = |inc: &Inc| view.is_some_and(|view| view.contains(*inc));
+        self.met.retain(is_member);
+        self.unmet.retain(|inc, _| is_member(inc) && !self.met.contains(inc));
+        let is_new =
+            |inc: &Inc| self.unmet.get(inc).is_some_and(|at| now.duration_since(*at) < UNMET);
+        self.suspected = silent.into_iter().filter(|inc| !is_new(inc)).collect();
+    }
+
+    fn remove_silent(&mut self, term: u64) {
+        let (Some(me), Some(chart)) = (self.driver.own_inc(), &self.chart) else { return };
+        let now_ms = self.now_ms();
+        self.suspects.handle_report(me, self.suspected.clone(), now_ms);
+        let removed = self.suspects.decide(&chart.view, me, term, now_ms);
+        let view = &chart.view;
+        self.given_up.retain(|inc| view.contains(*inc));
+        for inc in removed {
+            let name = self.chart.as_ref().and_then(|chart| chart.view.name_of(inc).cloned());
+            if let Some(name) = name.filter(|_| !self.in_flight.contains(&What::Remove(inc))) {
+                tracing::warn!("removing {name}: it does not answer");
+            }
+            let accept_loss = self.given_up.contains(&inc);
+            self.propose(What::Remove(inc), Decision::Remove { inc, accept_loss });
+        }
+    }
+
+    fn look_after_voters(&mut self, raft: &RaftStatus) {
+        let Some(situation) = self.situation(raft) else { return };
+        let policy = VoterPolicy {
+            voters_max: self.cluster.voters,
+            replace_after_ms: millis(self.cluster.voter_replace_after),
+        };
+        let Some(change) = next_change(&situation, &policy) else { return };
+        let waits = self.not_before.get(&What::Voters).is_some_and(|at| Instant::now() < *at);
+        let Some(voter) = self.voter.clone().filter(|_| !waits) else { return };
+        if self.in_flight.insert(What::Voters) {
+            tracing::info!("changing the voters: {change:?}");
+            self.proposals.spawn(async move {
+                if let Err(error) = voter.change_voters(change, PATIENCE).await {
+                    tracing::debug!("the voters were not changed: {error}");
+                }
+                Done::Voters
+            });
+        }
+    }
+
+    fn situation(&self, raft: &RaftStatus) -> Option<Situation> {
+        let chart = self.chart.as_ref()?;
+        let now = Instant::now();
+        let at = |moment: Instant| millis(moment.saturating_duration_since(self.begin));
+        let own_id = self.voter.as_ref()?.status().raft_id;
+        let own_name = member_name(&self.me.name);
+        let candidate = |member: &protocol::Member| {
+            let (raft_id, pulse) = if member.name == own_name {
+                (own_id, Pulse::AliveSince(0))
+            } else {
+                let heard = self.heard.get(&member.name)?;
+                let (raft_id, _) = heard.news.directory.clone()?;
+                let pulse = if is_silent(heard.at, now) {
+                    Pulse::SilentSince(at(heard.at))
+                } else {
+                    Pulse::AliveSince(at(heard.since))
+                };
+                (raft_id, pulse)
+            };
+            let candidate = Candidate {
+                name: member.name.clone(),
+                zone: member.zone.clone(),
+                pulse,
+                leaving: member.leaving,
+                caught_up: raft.caught_up.contains(&raft_id),
+            };
+            Some((raft_id, candidate))
+        };
+        Some(Situation {
+            candidates: chart.view.members.iter().filter_map(candidate).collect(),
+            voters: raft.voters.keys().copied().collect(),
+            is_joint: raft.is_joint,
+            learners: raft.learners.keys().copied().collect(),
+            leader: own_id,
+            now_ms: at(now),
+        })
+    }
+
+    // Rule V12.
+    pub(super) fn advance_leaving(&mut self, inc: Inc) {
+        let Some(view) = self.chart.as_ref().map(|chart| &chart.view) else { return };
+        let is_leaving = |view: &View| {
+            view.members.iter().any(|member| member.inc == Some(inc) && member.leaving)
+        };
+        if !view.members.iter().any(|member| member.inc != Some(inc) && !member.leaving) {
+            // Nobody stays that could take anything over.
+            self.leaving.drain(..).for_each(|done| {
+                let _ = done.send(());
+            });
+        } else if !is_leaving(view) {
+            self.propose(What::Drain, Decision::Drain { inc });
+        } else if self.driver.has_handed_over() && !self.has_duty() {
+            self.propose(What::Leave, Decision::Remove { inc, accept_loss: false });
+        }
+    }
+
+    /// True while this node votes and another could in its place. Its own Raft does not hear of it
+    /// when it votes no more.
+    fn has_duty(&self) -> bool {
+        let (Some(voter), Some(chart)) = (&self.voter, &self.chart) else { return false };
+        let votes = chart.voters.contains_key(&voter.status().raft_id);
+        let can_vote = |heard: &super::Heard| {
+            heard.news.directory.is_some() && !is_silent(heard.at, Instant::now())
+        };
+        votes && self.heard.values().any(can_vote)
+    }
+}

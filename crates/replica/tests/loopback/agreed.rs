@@ -1,0 +1,213 @@
+//! Nodes that agree at run time on who is a member: in one process, over real QUIC, with Raft on
+//! real disks.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use axum::Router;
+use replica::{Config, Replica};
+use tempfile::TempDir;
+
+use super::support::{Browser, app, issue_for, until};
+
+/// Nodes of one cluster, by name; those that run.
+struct Cluster {
+    folder: TempDir,
+    seeds: Vec<String>,
+    extra: String,
+    nodes: BTreeMap<String, Replica>,
+    apps: BTreeMap<String, Router>,
+}
+
+impl Cluster {
+    /// Certificates for so many nodes, none of which runs.
+    fn new(count: usize, extra: &str) -> Self {
+        let folder = TempDir::new().unwrap();
+        let names: Vec<String> = (1..=count).map(|number| format!("n{number}")).collect();
+        issue_for(folder.path(), &names);
+        let (nodes, apps) = (BTreeMap::new(), BTreeMap::new());
+        let seeds = super::support::free_ports(count)
+            .iter()
+            .map(|port| format!("127.0.0.1:{port}"))
+            .collect();
+        Self { folder, seeds, extra: extra.to_owned(), nodes, apps }
+    }
+
+    /// So many nodes that have found each other and caught up.
+    async fn of(count: usize, extra: &str) -> Self {
+        let mut cluster = Self::new(count, extra);
+        for number in 1..=count {
+            cluster.start(number).await;
+        }
+        cluster.ready().await;
+        cluster
+    }
+
+    fn address(&self, number: usize) -> &str {
+        &self.seeds[number - 1]
+    }
+
+    async fn start(&mut self, number: usize) {
+        let name = format!("n{number}");
+        let seeds: Vec<String> = self.seeds.iter().map(|seed| format!("{seed:?}")).collect();
+        let text = format!(
+            "node = {{ listen = \"{}\", data_dir = \"data-{name}\", drain_grace = \"10ms\" }}\n\
+             cluster = {{ name = \"shop\", seeds = [{}], expect = {} }}\n\
+             tls = {{ ca = \"ca.pem\", cert = \"{name}.pem\", key = \"{name}.key\" }}\n{}",
+            self.address(number),
+            seeds.join(", "),
+            seeds.len(),
+            self.extra,
+        );
+        let config = Config::from_toml(&text, self.folder.path()).unwrap();
+        let node = Replica::start(config).await.unwrap();
+        self.apps.insert(name.clone(), app(&node));
+        self.nodes.insert(name, node);
+    }
+
+    /// Waits until all nodes that run serve, and know each other.
+    async fn ready(&self) {
+        for node in self.nodes.values() {
+            until(&format!("{} is ready", node.name()), || node.health().to_string() == "ok").await;
+            let others = self.nodes.len() - 1;
+            let knows = || {
+                let status = node.status();
+                let answering = status.peers.iter().filter(|peer| peer.reachable).count();
+                answering == others
+                    && status.members.len() == self.nodes.len()
+                    && status.voters.len() == if others < 2 { 1 } else { 3 }
+                    && !status.is_in_transition
+            };
+            until(&format!("{} knows all", node.name()), knows).await;
+        }
+    }
+
+    async fn stop(&mut self, number: usize) {
+        let name = format!("n{number}");
+        self.apps.remove(&name);
+        let node = self.nodes.remove(&name).unwrap();
+        node.stop().await.unwrap();
+    }
+
+    fn app(&self, number: usize) -> &Router {
+        &self.apps[&format!("n{number}")]
+    }
+
+    fn node(&self, number: usize) -> &Replica {
+        &self.nodes[&format!("n{number}")]
+    }
+
+    fn members(&self, number: usize) -> Vec<String> {
+        self.node(number).status().members.iter().map(|member| member.name.clone()).collect()
+    }
+
+    fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+/// A visitor goes from node to node.
+async fn shops(cluster: &Cluster, visitor: &mut Browser, count: &mut u64) {
+    for name in cluster.apps.keys() {
+        *count += 1;
+        let number = visitor.ok(&cluster.apps[name], "/incr").await;
+        assert_eq!(number, count.to_string(), "on {name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_nodes_find_each_other_and_serve_every_session() {
+    let cluster = Cluster::of(3, "").await;
+    let (mut visitor, mut count) = (Browser::default(), 0);
+    visitor.ok(cluster.app(2), "/login?user=ada").await;
+    for _ in 0..3 {
+        shops(&cluster, &mut visitor, &mut count).await;
+    }
+    let groups: Vec<_> = [1, 2, 3].map(|number| cluster.node(number).status().group).into();
+    assert!(groups[0].is_some() && groups.iter().all(|group| *group == groups[0]), "{groups:?}");
+}
+
+/// The first node is there before the others: it waits, and says for what.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_waits_for_others_says_so() {
+    let mut cluster = Cluster::new(3, "");
+    cluster.start(3).await;
+    let health = || cluster.node(3).health().to_string();
+    until("it waits", || health().contains("1 of 3 are there")).await;
+    let mut visitor = Browser::default();
+    let answer = visitor.get(cluster.app(3), "/incr").await;
+    assert_eq!(answer.status, 503, "no session is made by a node that is no member");
+    cluster.start(1).await;
+    cluster.start(2).await;
+    cluster.ready().await;
+}
+
+/// One node holds a session, with one backup; any node serves it.
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_live_on_two_of_four_nodes_and_are_served_by_all() {
+    let backups = "replication = { mode = \"primary-backup\", backups = 1 }\n";
+    let cluster = Cluster::of(4, backups).await;
+    let mut visitors: Vec<(Browser, u64)> = vec![(Browser::default(), 0); 20];
+    for round in 0..3 {
+        for (visitor, count) in &mut visitors {
+            if round == 0 {
+                visitor.ok(cluster.app(1), "/login?user=ada").await;
+            }
+            shops(&cluster, visitor, count).await;
+        }
+    }
+    let held = || cluster.nodes.values().map(|node| node.status().sessions).sum::<usize>();
+    until("there are two copies of each", || held() == 2 * visitors.len()).await;
+    let is_over = |node: &Replica| !node.status().is_in_transition;
+    assert!(cluster.nodes.values().all(is_over), "nothing else is under way");
+}
+
+/// A node goes without a farewell, and comes back with an empty memory and its directory.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_gone_is_removed_and_comes_back() {
+    let backups = "replication = { mode = \"primary-backup\", backups = 1 }\n";
+    let mut cluster = Cluster::of(3, backups).await;
+    let mut visitors: Vec<(Browser, u64)> = vec![(Browser::default(), 0); 10];
+    for (visitor, count) in &mut visitors {
+        visitor.ok(cluster.app(1), "/login?user=ada").await;
+        shops(&cluster, visitor, count).await;
+    }
+    cluster.apps.remove("n2");
+    drop(cluster.nodes.remove("n2"));
+    for (visitor, count) in &mut visitors {
+        shops(&cluster, visitor, count).await;
+    }
+    until("n2 is removed", || cluster.members(1) == ["n1", "n3"]).await;
+    cluster.ready().await;
+    cluster.start(2).await;
+    cluster.ready().await;
+    for (visitor, count) in &mut visitors {
+        shops(&cluster, visitor, count).await;
+    }
+}
+
+/// Nodes are stopped and started one after the other; each hands over before it goes.
+#[tokio::test(flavor = "multi_thread")]
+async fn all_nodes_are_restarted_one_after_the_other() {
+    let backups = "replication = { mode = \"primary-backup\", backups = 1 }\n";
+    let mut cluster = Cluster::of(3, backups).await;
+    let mut visitors: Vec<(Browser, u64)> = vec![(Browser::default(), 0); 10];
+    for (visitor, count) in &mut visitors {
+        visitor.ok(cluster.app(1), "/login?user=ada").await;
+        shops(&cluster, visitor, count).await;
+    }
+    for number in [1, 2, 3] {
+        cluster.stop(number).await;
+        cluster.ready().await;
+        for (visitor, count) in &mut visitors {
+            shops(&cluster, visitor, count).await;
+        }
+        cluster.start(number).await;
+        cluster.ready().await;
+    }
+    for (visitor, count) in &mut visitors {
+        shops(&cluster, visitor, count).await;
+    }
+    assert!(fs::exists(cluster.folder().join("data-n1")).unwrap());
+}
