@@ -133,6 +133,27 @@ pub enum Waiting {
     TwoClusters,
 }
 
+/// The directory of this node is of a generation that the cluster has left behind: an operator has
+/// made membership anew without it.
+///
+/// The node must not run as the voter that it was. It does not give up that directory by itself
+/// either, on the word of another (decision 018).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "this node's Raft directory is of generation {}, but the cluster was made anew and goes on as \
+     generation {}, so {via} says; move the directory away and start again: the node then joins as \
+     a new voter",
+    ours.generation, theirs.generation
+)]
+pub struct Outdated {
+    /// The group of this node's directory.
+    pub ours: Group,
+    /// The group that goes on.
+    pub theirs: Group,
+    /// Who is in it.
+    pub via: MemberName,
+}
+
 /// One node on its way into a cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Bootstrap {
@@ -210,16 +231,33 @@ impl Bootstrap {
         }
     }
 
-    fn join(&self) -> Option<Step> {
-        let mut inside = self.heard.values().filter_map(|heard| match &heard.standing {
-            Standing::Inside(group) => Some((heard, *group)),
+    /// Whether a later generation of the cluster goes on without the group that this node's
+    /// directory belongs to. To be asked before the voter of that directory is started.
+    #[must_use]
+    pub fn outdated(&self) -> Option<Outdated> {
+        let Standing::Inside(ours) = self.standing else { return None };
+        let (via, theirs) = self.inside().max_by_key(|(_, group)| group.generation)?;
+        let is_later = theirs.generation > ours.generation;
+        is_later.then(|| Outdated { ours, theirs, via: via.clone() })
+    }
+
+    /// The others that are inside, and of which group.
+    fn inside(&self) -> impl Iterator<Item = (&MemberName, Group)> {
+        self.heard.values().filter_map(|heard| match &heard.standing {
+            Standing::Inside(group) => Some((&heard.from.name, *group)),
             Standing::Outside { .. } => None,
-        });
+        })
+    }
+
+    fn join(&self) -> Option<Step> {
+        // What is left of an earlier generation is not joined, and is no second cluster.
+        let latest = self.inside().map(|(_, group)| group.generation).max()?;
+        let mut inside = self.inside().filter(|(_, group)| group.generation == latest);
         let (first, group) = inside.next()?;
         if inside.any(|(_, other)| other != group) {
             return Some(Step::Wait(Waiting::TwoClusters));
         }
-        Some(Step::Join { via: first.from.name.clone(), group })
+        Some(Step::Join { via: first.clone(), group })
     }
 
     fn pursue_claim(&self) -> Step {

@@ -44,6 +44,6 @@ pub use link::{Answering, Link, LinkError};
 pub use outsider::Outsider;
 pub use raft_types::{Group, Outcome, Place, RaftId};
 pub use settings::Settings;
-pub use store::{Damage, Identity, OpenError, Store, StoreError};
+pub use store::{Damage, Identity, OpenError, RecoverError, Store, StoreError};
 pub use supervisor::LaunchError;
 pub use voter::{ChangeError, ProposeError, RaftStatus, StartError, Status, Voter};

@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use openraft::error::{
@@ -55,11 +56,28 @@ pub(crate) struct Network {
     me: RaftId,
     /// How long a voter that cannot be reached is left alone.
     pause: Duration,
+    /// True once somebody has said that the group is of an earlier generation.
+    outdated: Arc<AtomicBool>,
 }
 
 impl Network {
     pub(crate) fn new(link: Arc<dyn Link>, group: Group, me: RaftId, pause: Duration) -> Self {
-        Self { link, group, me, pause }
+        Self { link, group, me, pause, outdated: Arc::default() }
+    }
+
+    pub(crate) fn is_outdated(&self) -> bool {
+        self.outdated.load(Ordering::Relaxed)
+    }
+
+    fn note_outdated(&self, by: &MemberName) {
+        if !self.outdated.swap(true, Ordering::Relaxed) {
+            let generation = self.group.generation;
+            tracing::error!(
+                %by, generation,
+                "the cluster was made anew and goes on under a later generation: move the Raft \
+                 directory of this node away and start it again, it then joins as a new voter"
+            );
+        }
     }
 
     pub(crate) fn way_to(&self, id: RaftId, name: MemberName) -> Way {
@@ -97,7 +115,12 @@ impl Way {
         let answer = tokio::time::timeout(patience, answer).await;
         let answer = answer.map_err(|_| AskError::Late(self.name.clone(), patience))??;
         match wire::decode(&answer) {
-            Ok(Answer::Refused(refusal)) => Err(AskError::Refused(self.name.clone(), refusal)),
+            Ok(Answer::Refused(refusal)) => {
+                if refusal == Refusal::Outdated {
+                    self.network.note_outdated(&self.name);
+                }
+                Err(AskError::Refused(self.name.clone(), refusal))
+            }
             Ok(answer) => Ok(answer),
             Err(_) => Err(self.strange()),
         }

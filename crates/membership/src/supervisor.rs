@@ -135,6 +135,10 @@ impl Shared {
             }
             Err(_) => return false,
         }
+        if self.store.identity().raft_id != self.raft_id {
+            self.note_trouble(&"its directory has been made over for another voter");
+            return false;
+        }
         match self.launch().await {
             Ok(()) => *self.trouble.lock() = None,
             Err(error) => self.note_trouble(&error),

@@ -27,8 +27,15 @@ impl Link for Nobody {
     }
 }
 
+fn open(disk: &MemoryDisk) -> Store {
+    Store::open_on(Box::new(disk.clone()), "shop").unwrap()
+}
+
 async fn alone(disk: &MemoryDisk) -> Voter {
-    let store = Store::open_on(Box::new(disk.clone()), "shop").unwrap();
+    start(open(disk)).await
+}
+
+async fn start(store: Store) -> Voter {
     let founder = store.identity().raft_id;
     store.write_standing(Standing::Inside(Group { generation: 1, founder })).unwrap();
     let settings = Settings { heartbeat_ms: 20, reopen_ms: 10, slots: 16, ..Settings::default() };
@@ -86,6 +93,19 @@ async fn a_voter_whose_disk_comes_back_damaged_does_not_vote_again() {
 }
 
 #[tokio::test]
+async fn a_voter_whose_directory_was_made_over_does_not_run_on() {
+    let disk = MemoryDisk::new(8);
+    let store = open(&disk);
+    let voter = start(store.clone()).await;
+    store.enter(Group { generation: 2, founder: RaftId(9) }).unwrap();
+    let told = || voter.status().trouble.is_some_and(|what| what.contains("another voter"));
+    let _ = voter.propose(join(1), IMPATIENCE).await;
+    until("it says why", told).await;
+    assert_eq!(voter.status().raft, None);
+    voter.stop().await;
+}
+
+#[tokio::test]
 async fn what_is_meant_for_another_or_makes_no_sense_does_not_reach_raft() {
     let voter = alone(&MemoryDisk::new(6)).await;
     let (me, group) = (voter.status().raft_id, voter.group());
@@ -101,7 +121,9 @@ async fn what_is_meant_for_another_or_makes_no_sense_does_not_reach_raft() {
         Request::Append(AppendEntriesRequest { vote, prev_log_id, entries, leader_commit })
     };
     let other = Group { generation: 2, ..group };
+    let earlier = Group { generation: 0, ..group };
     let cases = [
+        (Header { group: earlier, ..header }, append(vec![]), Some(Refusal::Outdated)),
         (Header { group: other, ..header }, append(vec![]), Some(Refusal::Group)),
         (Header { to: RaftId(8), ..header }, append(vec![]), Some(Refusal::Addressee)),
         (mine, append(vec![]), Some(Refusal::Sender)),

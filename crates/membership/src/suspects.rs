@@ -15,7 +15,7 @@ mod quarantine;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use protocol::{MemberName, View, Zone};
+use protocol::{Member, MemberName, View, Zone};
 use session::Inc;
 
 use quarantine::Quarantine;
@@ -136,11 +136,10 @@ impl Suspects {
             return;
         }
         let same = self.seen.is_some_and(|(generation, _)| generation == view.generation);
-        let first = !same;
-        let seat = |member: &protocol::Member| {
+        let new = same.then_some(now_ms);
+        let seat = |member: &Member| {
             let inc = member.inc?;
-            let since_ms =
-                self.members.get(&inc).map_or((!first).then_some(now_ms), |s| s.since_ms);
+            let since_ms = self.members.get(&inc).map_or(new, |seat| seat.since_ms);
             let (name, zone) = (member.name.clone(), member.zone.clone());
             Some((inc, Seat { name, zone, leaving: member.leaving, since_ms }))
         };
@@ -292,20 +291,23 @@ impl Suspects {
     fn remove_due(&mut self, now_ms: u64) -> Vec<Inc> {
         let settle_ms = self.policy.settle_ms;
         let due = self.evident.iter().filter(|(_, since_ms)| now_ms - **since_ms >= settle_ms);
-        let mut due: Vec<(u64, Inc)> = due.map(|(inc, since_ms)| (*since_ms, *inc)).collect();
-        due.sort_unstable();
-        let (again, new): (Vec<Inc>, Vec<Inc>) =
-            due.into_iter().map(|(_, inc)| inc).partition(|inc| self.is_counted(*inc));
+        let due = due.map(|(inc, since_ms)| (!self.is_counted(*inc), *since_ms, *inc));
+        // Those that were named before come first: they may be on their way out.
+        let due: Vec<Inc> = due.collect::<BTreeSet<_>>().into_iter().map(|(.., inc)| inc).collect();
+        for step in &mut self.steps {
+            step.gone.retain(|inc| !due.contains(inc));
+        }
+        self.steps.retain(|step| !step.gone.is_empty());
         // All that are evident, and not only those that are due: in a cut network they fall silent
         // one after another.
-        let others = self.evident.keys().filter(|inc| !again.contains(inc)).count();
-        let may_remove = if others > minority(self.members.len()) { 0 } else { self.allowance() };
-        let (new, held) = new.split_at(new.len().min(may_remove));
+        let is_split = self.evident.len() > minority(self.members.len());
+        let may_remove = if is_split { 0 } else { self.allowance() };
+        let (removed, held) = due.split_at(due.len().min(may_remove));
         self.held = held.iter().copied().collect();
-        if !new.is_empty() {
-            self.count(self.members.len(), new.iter().copied().collect(), now_ms);
+        if !removed.is_empty() {
+            self.count(self.members.len(), removed.iter().copied().collect(), now_ms);
         }
-        again.into_iter().chain(new.iter().copied()).collect()
+        removed.to_vec()
     }
 
     /// How many more may be removed: whenever a window has begun, a minority of the members of then.

@@ -87,6 +87,10 @@ pub struct Status {
     pub raft: Option<RaftStatus>,
     /// Why it does not run, or did not lately: a full disk, as a rule.
     pub trouble: Option<SmolStr>,
+    /// True once a voter of a later generation has answered: the cluster was made anew without this
+    /// group, which takes no decisions any more. The remedy is to end the node, to move its Raft
+    /// directory away, and to start it again.
+    pub is_outdated: bool,
 }
 
 /// What Raft says of itself.
@@ -192,6 +196,7 @@ impl Voter {
             raft_id: self.shared.raft_id,
             raft: raft.map(|raft| raft_status(&raft)),
             trouble: self.shared.trouble(),
+            is_outdated: self.shared.network.is_outdated(),
         }
     }
 
@@ -289,8 +294,10 @@ impl Voter {
 
     fn admit(&self, from: &MemberName, request: &[u8]) -> Result<(Raft, Request), Refusal> {
         let (header, request) = wire::decode::<(Header, Request)>(request)?;
-        if header.group != self.shared.group {
-            return Err(Refusal::Group);
+        let ours = self.shared.group;
+        if header.group != ours {
+            let is_earlier = header.group.generation < ours.generation;
+            return Err(if is_earlier { Refusal::Outdated } else { Refusal::Group });
         }
         if header.to != self.shared.raft_id {
             return Err(Refusal::Addressee);
@@ -405,7 +412,7 @@ impl Shared {
     /// Proposes here, if this voter leads and hears from a majority.
     async fn propose_here(&self, raft: &Raft, decision: Decision, deadline: Instant) -> Proposed {
         let is_leader = raft.metrics().borrow().state == ServerState::Leader;
-        if !is_leader || self.is_mute() {
+        if !is_leader || self.is_mute() || self.network.is_outdated() {
             return Proposed::NotLeader;
         }
         let written = tokio::time::timeout_at(deadline, raft.client_write(decision)).await;

@@ -74,6 +74,8 @@ pub(crate) enum Refusal {
     Sender,
     #[error("its Raft is not running; its disk may be full")]
     Stopped,
+    #[error("the cluster was made anew since, and goes on without this voter")]
+    Outdated,
 }
 
 /// One message: a request with its header, an answer, or an introduction.

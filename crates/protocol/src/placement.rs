@@ -7,6 +7,11 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use crate::view::{Copies, Layout, Member, View};
 
 impl Layout {
+    /// How many members were to hold each session when it began.
+    pub(crate) const fn wanted(&self) -> Copies {
+        self.copies
+    }
+
     /// How many members own each slot.
     #[must_use]
     pub fn owners_per_slot(&self) -> usize {

@@ -67,10 +67,12 @@ pub enum Decision {
         /// How many members hold each session from now on.
         copies: Copies,
     },
-    /// Membership is made anew from what one survivor knows: the others are gone for good.
+    /// Membership is made anew from what a survivor knows: all but the survivors are gone for good.
     Recover {
-        /// Who goes on.
-        survivor: Inc,
+        /// Number of the cluster from now on, greater than before: said twice, it is done once.
+        generation: u64,
+        /// Who goes on, with what they hold; at least one member.
+        survivors: BTreeSet<Inc>,
     },
 }
 
@@ -136,6 +138,14 @@ impl Roster {
         Self { view, wanted: Copies::All, synced: BTreeSet::new(), slots, rules }
     }
 
+    /// The roster of a node that knows no more than this view. Who has reported to be synced is not
+    /// in it, so only owners by the oldest layout speak for what is lost next.
+    #[must_use]
+    pub fn of_view(view: View, slots: u16, rules: Rules) -> Self {
+        let wanted = view.layouts.last().map_or(Copies::All, Layout::wanted);
+        Self { view, wanted, synced: BTreeSet::new(), slots, rules }
+    }
+
     /// The present view.
     #[must_use]
     pub const fn view(&self) -> &View {
@@ -188,7 +198,9 @@ impl Roster {
             Decision::Remove { inc, accept_loss } => self.remove(index, *inc, *accept_loss)?,
             Decision::Resize { copies } if *copies == self.wanted => return Err(Refused::NoNews),
             Decision::Resize { copies } => self.wanted = *copies,
-            Decision::Recover { survivor } => self.recover(index, *survivor)?,
+            Decision::Recover { generation, survivors } => {
+                self.recover(index, *generation, survivors)?;
+            }
         }
         self.view.epoch = index;
         self.settle(index);
@@ -250,16 +262,24 @@ impl Roster {
         Ok(())
     }
 
-    fn recover(&mut self, index: u64, survivor: Inc) -> Result<(), Refused> {
-        if !self.view.contains(survivor) {
+    fn recover(
+        &mut self,
+        index: u64,
+        generation: u64,
+        survivors: &BTreeSet<Inc>,
+    ) -> Result<(), Refused> {
+        if generation <= self.view.generation {
+            return Err(Refused::Late);
+        }
+        if survivors.is_empty() || !survivors.iter().all(|inc| self.view.contains(*inc)) {
             return Err(Refused::NoMember);
         }
-        let others: Vec<Inc> =
-            self.view.members.iter().filter_map(|m| m.inc).filter(|inc| *inc != survivor).collect();
+        let members = self.view.members.iter().filter_map(|member| member.inc);
+        let others: Vec<Inc> = members.filter(|inc| !survivors.contains(inc)).collect();
         for other in others {
             self.forget(index, other);
         }
-        self.view.generation += 1;
+        self.view.generation = generation;
         Ok(())
     }
 
@@ -371,6 +391,10 @@ mod tests {
     fn join(name: &str, start: u64) -> Decision {
         let (address, zone) = (SmolStr::default(), Zone::default());
         Decision::Join { name: name.into(), address, zone, start }
+    }
+
+    fn recover(generation: u64, survivors: impl IntoIterator<Item = Inc>) -> Decision {
+        Decision::Recover { generation, survivors: survivors.into_iter().collect() }
     }
 
     /// A roster and the index of its latest decision.
@@ -661,11 +685,48 @@ mod tests {
         assert_eq!(log.layouts(), ["ab"]);
     }
 
+    /// Tests rule V8: survivors keep their numbers, and lost is what none of them held.
+    #[test]
+    fn several_survivors_go_on_together() {
+        let mut log = Log::of(&["a", "b", "c", "d", "e"], 2);
+        let (b, d) = (log.inc("b"), log.inc("d"));
+        let before = Placement::new(&log.roster.view, 0, SLOTS);
+        log.ok(recover(2, [b, d]));
+        assert_eq!((log.inc("b"), log.inc("d")), (b, d));
+        assert_eq!(log.layouts(), ["abcde", "bd"]);
+        let held = |slot: &Slot| before.owners(*slot).any(|owner| owner == b || owner == d);
+        let lost: Vec<Slot> = before.slots().filter(|slot| !held(slot)).collect();
+        assert!(!lost.is_empty() && lost.len() < usize::from(SLOTS) / 2);
+        assert!(lost.iter().eq(log.roster.view.losses.keys()));
+        log.sync();
+        assert_eq!(log.layouts(), ["bd"]);
+    }
+
+    /// Tests rule V8: what a node does not know that follows a view is for its disadvantage.
+    #[test]
+    fn a_roster_of_a_view_goes_on_from_there() {
+        let mut log = Log::of(&["a", "b", "c"], 2);
+        log.ok(join("d", 1));
+        let view = log.roster.view.clone();
+        log.roster = Roster::of_view(view.clone(), SLOTS, Rules::default());
+        assert_eq!(log.roster.view, view);
+        assert_eq!(log.roster.unsynced().count(), 4);
+        log.ok(recover(2, [log.inc("a")]));
+        log.sync();
+        assert_eq!(log.layouts(), ["a"]);
+        log.refuses(Decision::Resize { copies: copies(2) }, Refused::NoNews);
+        let begun = Roster::of_view(Log::new().roster.view, SLOTS, Rules::default());
+        assert_eq!(begun.wanted, Copies::All);
+    }
+
     #[test]
     fn a_survivor_goes_on_alone_under_another_generation() {
         let mut log = Log::of(&["a", "b", "c"], 2);
-        log.refuses(Decision::Recover { survivor: Inc(999) }, Refused::NoMember);
-        log.ok(Decision::Recover { survivor: log.inc("b") });
+        log.refuses(recover(2, []), Refused::NoMember);
+        log.refuses(recover(2, [log.inc("b"), Inc(999)]), Refused::NoMember);
+        log.refuses(recover(1, [log.inc("b")]), Refused::Late);
+        log.ok(recover(2, [log.inc("b")]));
+        log.refuses(recover(2, [log.inc("b")]), Refused::Late);
         assert_eq!(log.roster.view.generation, 2);
         assert_eq!(log.roster.view.members.len(), 1);
         log.sync();
@@ -765,7 +826,12 @@ mod tests {
                 Decision::Remove { inc: pick(number)?, accept_loss: *accept_loss }
             }
             Move::Resize(number) => Decision::Resize { copies: copies(*number) },
-            Move::Recover(number) => Decision::Recover { survivor: pick(number)? },
+            Move::Recover(mask) => {
+                let incs = view.members.iter().filter_map(|member| member.inc).zip(0..);
+                let survivors = incs.filter(|(_, bit)| mask >> bit & 1 == 1).map(|(inc, _)| inc);
+                let generation = view.generation + u64::from(mask >> 6);
+                Decision::Recover { generation, survivors: survivors.collect() }
+            }
             Move::Late => Decision::Begin { generation: 9, copies: copies(1) },
         })
     }

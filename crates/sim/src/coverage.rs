@@ -49,6 +49,7 @@ points! {
     RotateCrashCreating "a host dies while a login makes the new session",
     RotateCrashEnding "a host dies while a login ends the old session",
     GenerationChange "membership is made anew",
+    SurvivorsTogether "several survivors go on together",
     OtherGeneration "a message of another generation is dropped",
     Stranger "a message of a process that is not a member is dropped",
     Forwarded "edits are forwarded",
@@ -77,6 +78,7 @@ impl Point {
                 | Self::GivenUp
                 | Self::SealDuringWrite
                 | Self::GenerationChange
+                | Self::SurvivorsTogether
                 | Self::OtherGeneration
                 | Self::RunningRemoved
                 | Self::Drained

@@ -97,6 +97,7 @@ fn faults_of_membership_do_what_they_are_for() {
         (FaultKind::Resize, Point::Resized),
         (FaultKind::WrongRemoval, Point::RunningRemoved),
         (FaultKind::Recover, Point::GenerationChange),
+        (FaultKind::Recover, Point::SurvivorsTogether),
         (FaultKind::TotalLoss, Point::LossNoticed),
         (FaultKind::SmallBudget, Point::BudgetSpent),
     ];

@@ -203,6 +203,49 @@ fn whoever_hears_of_a_cluster_joins_it() {
     assert_eq!(node.step(), Step::Done { group });
 }
 
+/// What nodes say of which the second is of a later generation.
+fn of_two_generations() -> (Group, Group, [Introduction; 2]) {
+    let (first, second) = (claimant(0, 0), claimant(1, 0));
+    let old = Group { generation: 1, founder: first.raft_id };
+    let new = Group { generation: 2, founder: second.raft_id };
+    let said = [(first, old), (second, new)]
+        .map(|(from, group)| Introduction { from, standing: Standing::Inside(group) });
+    (old, new, said)
+}
+
+#[test]
+fn a_cluster_that_was_made_anew_is_joined_and_not_what_is_left_of_it() {
+    let (_, group, said) = of_two_generations();
+    let mut node = fresh(2, 0, 2);
+    for (heard, via, generation) in [(&said[0], "a", 1), (&said[1], "b", 2), (&said[0], "b", 2)] {
+        node.handle_introduction(heard.clone());
+        let Step::Join { via: told, group } = node.step() else { panic!("{:?}", node.step()) };
+        assert_eq!((told, group.generation), (via.into(), generation));
+    }
+    node.joined(group);
+    assert_eq!(node.outdated(), None);
+}
+
+#[test]
+fn a_node_of_a_generation_that_was_left_behind_says_so_and_what_to_do() {
+    let (ours, theirs, said) = of_two_generations();
+    let inside =
+        |group| Bootstrap::new(claimant(2, 0), Standing::Inside(group), NAMES.len(), 2).unwrap();
+    let mut old = inside(ours);
+    old.handle_introduction(said[0].clone());
+    assert_eq!(old.outdated(), None);
+    old.handle_introduction(said[1].clone());
+    let outdated = Outdated { ours, theirs, via: "b".into() };
+    assert_eq!(old.outdated(), Some(outdated.clone()));
+    assert!(outdated.to_string().contains("move the directory away"));
+    let mut new = inside(theirs);
+    said.iter().for_each(|said| new.handle_introduction(said.clone()));
+    assert_eq!(new.outdated(), None, "it is the other that has to act");
+    let mut outside = fresh(2, 0, 2);
+    said.iter().for_each(|said| outside.handle_introduction(said.clone()));
+    assert_eq!(outside.outdated(), None);
+}
+
 #[test]
 fn a_node_says_what_it_waits_for() {
     let mut node = fresh(1, 0, 3);

@@ -13,10 +13,10 @@ use smol_str::SmolStr;
 use super::disk::Disk;
 use super::{
     COMMITTED, COUNT, Damage, ENTRIES, FORMAT, FORMAT_RECORD, IDENTITY, Identity, Open, OpenError,
-    PURGED, RECORDS, SNAPSHOT, Snapshot, StoreError, VOTE, seal,
+    PURGED, RECORDS, SNAPSHOT, Snapshot, StoreError, VOTE, draw, seal,
 };
 use crate::bootstrap::Standing;
-use crate::raft_types::{Entry, LogId, RaftId, Vote};
+use crate::raft_types::{Entry, LogId, Vote};
 
 /// Memory for pages; the whole file is rarely larger than that.
 const CACHE_BYTES: usize = 4 * 1024 * 1024;
@@ -114,10 +114,9 @@ fn is_begun(open: &Open) -> Result<bool, StoreError> {
 }
 
 fn begin(open: &mut Open, cluster: &SmolStr) -> Result<Identity, StoreError> {
-    let raft_id = getrandom::u64().map_err(|error| StoreError::Disk(error.to_string().into()))?;
     let identity = Identity {
         cluster: cluster.clone(),
-        raft_id: RaftId(raft_id),
+        raft_id: draw()?,
         standing: Standing::Outside { backs: None },
     };
     open.write(|tables| {

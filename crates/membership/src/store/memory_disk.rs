@@ -120,6 +120,10 @@ impl MemoryDisk {
         self.state.lock().fate = fate;
     }
 
+    pub(crate) fn fate(&self) -> Fate {
+        self.state.lock().fate
+    }
+
     pub(crate) fn writes(&self) -> u64 {
         self.state.lock().writes
     }

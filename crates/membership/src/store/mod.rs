@@ -14,6 +14,7 @@ mod damage_tests;
 mod disk;
 #[cfg(test)]
 pub(crate) mod memory_disk;
+mod recover;
 mod seal;
 
 use std::ops::RangeBounds;
@@ -31,6 +32,7 @@ use smol_str::SmolStr;
 use crate::bootstrap::Standing;
 use crate::raft_types::{Entry, LogId, RaftId, SnapshotMeta, Vote};
 use disk::{Directory, Disk};
+pub use recover::RecoverError;
 
 /// Version of everything in the file. A release that finds another one does not touch it.
 const FORMAT: u16 = 1;
@@ -246,6 +248,13 @@ impl Store {
         Self { shared: Arc::clone(&self.shared), opening }
     }
 
+    /// Nothing that such handles have under way is written from now on.
+    fn retire_runs(&self) {
+        if let Some(open) = &mut *self.shared.open.lock() {
+            open.opening = self.shared.openings.fetch_add(1, Ordering::SeqCst) + 1;
+        }
+    }
+
     /// Opens the file again after a write has failed.
     ///
     /// # Errors
@@ -437,12 +446,25 @@ impl Open {
     }
 }
 
+/// A raft id that nobody has had.
+fn draw() -> Result<RaftId, StoreError> {
+    getrandom::u64().map(RaftId).map_err(|error| StoreError::Disk(error.to_string().into()))
+}
+
 struct Tables<'a> {
     records: Table<'a, &'static str, &'static [u8]>,
     entries: Table<'a, u64, &'static [u8]>,
 }
 
 impl Tables<'_> {
+    /// Forgets all that Raft has written.
+    fn clear(&mut self) -> Result<(), StoreError> {
+        for name in [VOTE, COMMITTED, PURGED, SNAPSHOT] {
+            self.records.remove(name)?;
+        }
+        Ok(self.entries.retain(|_, _| false)?)
+    }
+
     fn put(&mut self, name: &'static str, value: &impl Serialize) -> Result<(), StoreError> {
         self.records.insert(name, &*seal::seal(name, value))?;
         Ok(())

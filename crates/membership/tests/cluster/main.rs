@@ -1,6 +1,7 @@
 //! Voters in one process: they agree, and go on to agree, whatever stops, is cut off, or loses its
 //! disk. What a test waits for is a condition, with a bound; how long it takes is not asserted.
 
+mod recovery;
 mod storm;
 mod world;
 

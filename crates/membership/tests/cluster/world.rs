@@ -11,9 +11,10 @@ use std::time::Duration;
 use membership::bootstrap::{Bootstrap, Claimant, Step};
 use membership::voters::{Candidate, Pulse, Situation, VoterPolicy, next_change};
 use membership::{
-    Answering, Link, LinkError, Outsider, Place, ProposeError, RaftId, Settings, Store, Voter,
+    Answering, Group, Link, LinkError, Outsider, Place, ProposeError, RaftId, Settings, Store,
+    Voter,
 };
-use protocol::{Copies, Decision, MemberName, Refused, View};
+use protocol::{Copies, Decision, Member, MemberName, Refused, View};
 
 /// Longer than anything takes that comes to an end at all, also on a busy machine.
 const BOUND: Duration = Duration::from_secs(40);
@@ -198,6 +199,29 @@ impl World {
         self.network.voters.lock().unwrap().remove(&name);
         let voter = self.nodes.get_mut(&name).unwrap().voter.take().unwrap();
         voter.stop().await;
+    }
+
+    /// An operator has this node, which does not run, begin anew with these members.
+    pub(crate) fn recover(&mut self, name: &str, follows: &View, survivors: &[&str]) -> Group {
+        let node = self.nodes.get_mut(&MemberName::from(name)).unwrap();
+        let store = node.store.take();
+        let store = store.unwrap_or_else(|| Store::open(&node.directory, "shop").unwrap());
+        let survives = |member: &&Member| survivors.contains(&member.name.0.as_str());
+        let survivors = follows.members.iter().filter(survives).filter_map(|member| member.inc);
+        let survivors = survivors.collect();
+        let group = store.recover(&node.place, follows, self.settings.slots, &survivors).unwrap();
+        node.raft_id = store.identity().raft_id;
+        node.store = Some(store);
+        group
+    }
+
+    /// A node that does not run goes into that group as a survivor.
+    pub(crate) fn enter(&mut self, name: &str, group: Group) {
+        let node = self.nodes.get_mut(&MemberName::from(name)).unwrap();
+        let store = Store::open(&node.directory, "shop").unwrap();
+        store.enter(group).unwrap();
+        node.raft_id = store.identity().raft_id;
+        node.store = Some(store);
     }
 
     /// The node is to hand over its vote.

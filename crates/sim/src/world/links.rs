@@ -1,7 +1,10 @@
 //! What strikes hosts, and the connections between them that break and are made anew.
 
+use std::collections::BTreeSet;
+
 use protocol::limits::TICK_MS;
 use protocol::{Copies, Decision};
+use session::Inc;
 
 use super::{Arrival, Happening, Phase, Violation, World};
 use crate::client::Stage;
@@ -99,20 +102,30 @@ impl World {
         Ok(())
     }
 
-    /// A survivor begins anew, if there is one.
+    /// The survivors begin anew, if there are any; or one does without the others, as if it had not
+    /// heard of them.
     pub(super) fn recover(&mut self, doomed: &[usize]) -> Result<(), Violation> {
         if self.phase != Phase::Storm {
             return Ok(());
         }
         self.log.leaderless = self.log.leaderless.saturating_sub(1);
+        let at_most = if self.rng.u8(0..3) == 0 { 1 } else { usize::MAX };
         let view = &self.log.newest.view;
-        let survivor = (0..self.hosts.len())
+        let survivors: BTreeSet<Inc> = (0..self.hosts.len())
             .filter(|host| !doomed.contains(host) && !self.hosts[*host].exiled)
             .filter_map(|host| self.hosts[host].process.as_ref())
-            .find(|process| view.contains(process.inc))
-            .map(|process| process.inc);
-        if let Some(survivor) = survivor {
-            self.decide(&Decision::Recover { survivor })?;
+            .filter(|process| view.contains(process.inc))
+            .map(|process| process.inc)
+            .take(at_most)
+            .collect();
+        if survivors.is_empty() {
+            return Ok(());
+        }
+        let generation = view.generation + 1;
+        if self.decide(&Decision::Recover { generation, survivors })?
+            && self.log.newest.view.members.len() > 1
+        {
+            self.coverage.hit(Point::SurvivorsTogether);
         }
         Ok(())
     }
