@@ -16,6 +16,7 @@ mod book;
 mod courier;
 mod duties;
 mod progress;
+mod recovery;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -338,10 +339,6 @@ impl Steward {
         }
     }
 
-    async fn recover(&mut self) -> Result<Vec<String>, String> {
-        Err("not yet".to_owned())
-    }
-
     fn now_ms(&self) -> u64 {
         u64::try_from(self.begin.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
@@ -464,6 +461,7 @@ impl Steward {
 
     /// Does what is to be done now.
     async fn advance(&mut self) {
+        self.advance_generation().await;
         self.advance_bootstrap().await;
         if let Some(chart) = self.voter.as_ref().and_then(|voter| voter.chart()) {
             self.take_chart(chart);
@@ -492,19 +490,6 @@ impl Steward {
                 }
                 Err(_) => return,
             }
-        }
-    }
-
-    /// The Raft directory is of a generation that the cluster has left behind.
-    async fn retire(&mut self, why: &str) {
-        tracing::error!("{why}");
-        if !self.was_member {
-            self.fatal.note(why.to_owned());
-        }
-        self.directory = None;
-        self.views = None;
-        if let Some(voter) = self.voter.take() {
-            voter.stop().await;
         }
     }
 
