@@ -8,6 +8,7 @@ mod drain;
 mod ending;
 mod hostile;
 mod load;
+mod operators;
 mod parallel;
 mod smoke;
 

@@ -56,16 +56,16 @@ enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct OperateArgs {
     /// The node: its address for the others (QUIC, UDP)
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7001")]
+    #[arg(long, global = true, value_name = "HOST:PORT", default_value = "127.0.0.1:7001")]
     pub(crate) node: String,
     /// Folder that `cert operator` wrote
-    #[arg(long = "as", value_name = "DIR", default_value = "operator")]
+    #[arg(long = "as", global = true, value_name = "DIR", default_value = "operator")]
     pub(crate) certificate: PathBuf,
     /// Name of the cluster: only to make sure that the certificate is for it
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, global = true, value_name = "NAME")]
     pub(crate) cluster: Option<ClusterName>,
     /// Answer in JSON, for programs
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub(crate) json: bool,
 }
 

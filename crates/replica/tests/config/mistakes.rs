@@ -220,7 +220,8 @@ fn the_members_must_make_sense() {
     };
     assert_eq!(
         members(""),
-        "cluster.members is missing; add members = { n1 = \"host:7001\", … } to [cluster]"
+        "cluster.seeds is missing; add seeds = [\"host:7001\", …] and expect = 3 to [cluster]; with \
+         seeds = [] this node founds a cluster alone"
     );
     assert_eq!(
         members("n1 = \"A:1\", n2 = \"a:1\""),
@@ -247,15 +248,43 @@ fn the_members_must_make_sense() {
 }
 
 #[test]
-fn keys_of_later_releases_are_refused_and_not_ignored() {
+fn members_are_fixed_or_found_by_seeds() {
     let text = CLUSTER.replace("name", "expect = 3\nseeds = [\"n1:7001\"]\nname");
     assert_eq!(
         read(&text).unwrap_err().to_string(),
-        "configuration: cluster.expect cannot be set: it comes with members that are agreed at \
-         run time; until then cluster.members lists them; remove it\n\
-         configuration: cluster.seeds cannot be set: nodes find each other by seeds once the \
-         members are agreed at run time; until then cluster.members lists them; remove it"
+        "configuration: cluster.seeds = a list cannot be together with cluster.members; remove \
+         one: members are fixed, or agreed at run time by way of seeds\n\
+         configuration: cluster.expect = 3 cannot be together with cluster.members; remove it: \
+         members that are fixed are not waited for"
     );
+    let seeds = |rest: &str| {
+        let text = format!("cluster = {{ name = \"shop\", {rest} }}");
+        read(&text).map(|config| config.cluster().clone()).map_err(|error| error.to_string())
+    };
+    assert_eq!(
+        seeds("seeds = [\"a:1\"]").unwrap_err(),
+        "configuration: cluster.expect is missing; add expect = N to [cluster], the number of nodes \
+         that start together"
+    );
+    assert_eq!(
+        seeds("seeds = [\"a:1\", \"b:1\"], expect = 1").unwrap_err(),
+        "configuration: cluster.expect = 1 is not more than half of the 2 addresses in \
+         cluster.seeds; two halves could each found a cluster; give the number of nodes that start \
+         together"
+    );
+    assert_eq!(
+        seeds("seeds = [\"a\"], expect = 1").unwrap_err(),
+        "configuration: cluster.seeds = a list must be \"host:port\", such as \
+         \"n1.example:7001\" or \"[2001:db8::1]:7001\""
+    );
+    assert_eq!(
+        seeds("seeds = [], voters = 2").unwrap_err(),
+        "configuration: cluster.voters = 2 must be 1, 3 or 5"
+    );
+    let alone = seeds("seeds = []").unwrap();
+    assert!(!alone.is_fixed() && alone.expect == 1);
+    let twice = seeds("seeds = [\"a:1\", \"A:1\", \"b:1\"], expect = 2").unwrap();
+    assert_eq!(twice.seeds.len(), 2, "the same address said twice is one");
 }
 
 #[test]
@@ -279,8 +308,8 @@ fn what_is_missing_is_shown_as_it_would_be_written() {
     assert_eq!(
         read("").unwrap_err().to_string(),
         "configuration: cluster.name is missing; add name = \"…\" to [cluster]\n\
-         configuration: cluster.members is missing; add members = { n1 = \"host:7001\", … } to \
-         [cluster]"
+         configuration: cluster.seeds is missing; add seeds = [\"host:7001\", …] and expect = 3 to \
+         [cluster]; with seeds = [] this node founds a cluster alone"
     );
 }
 
@@ -332,8 +361,8 @@ fn variables_are_named() {
         (
             "REPLICA__CLUSTER__SEEDS",
             "",
-            "cluster.seeds cannot be set: nodes find each other by seeds once the members are \
-             agreed at run time; until then cluster.members lists them; remove it",
+            "cluster.seeds = \"\" cannot be together with cluster.members; remove one: members are \
+             fixed, or agreed at run time by way of seeds",
         ),
     ] {
         let expected = format!("environment variable {name}: {expected}");

@@ -17,7 +17,10 @@ fn shipped(name: &str) -> String {
 fn node_toml_equals_the_defaults() {
     let written = read(&shipped("node.toml")).unwrap();
     let defaults = with_cluster("").unwrap();
-    assert_eq!(written.node(), defaults.node());
+    // Keys without a default, which a node that listens everywhere and founds a cluster needs.
+    let mut node = written.node().clone();
+    (node.advertise, node.data_dir) = (None, None);
+    assert_eq!(node, *defaults.node());
     assert_eq!(written.replication(), defaults.replication());
     assert_eq!(written.session(), defaults.session());
     assert_eq!(written.tls(), defaults.tls());
@@ -34,7 +37,8 @@ fn uncommented(text: &str) -> String {
 #[test]
 fn node_toml_has_every_key_and_no_other() {
     let text = uncommented(&shipped("node.toml"));
-    read(&text).unwrap();
+    let fixed = |line: &&str| !line.starts_with("members = ");
+    read(&text.lines().filter(fixed).collect::<Vec<_>>().join("\n")).unwrap();
     let table: toml::Table = text.parse().unwrap();
     for key in Config::keys() {
         let (sections, name) = key.rsplit_once('.').unwrap_or(("", &key));

@@ -62,10 +62,33 @@ fn a_file_that_is_missing_is_said_at_its_key_whoever_named_it() {
 }
 
 #[test]
-fn backups_are_read_and_not_started_with_yet() {
+fn members_that_are_fixed_hold_every_session() {
     assert_eq!(
         start("[replication]\nmode = \"primary-backup\"\n", "n1").unwrap_err(),
-        "configuration: replication.mode = \"primary-backup\" cannot be started yet: this \
-         release keeps a copy on every member; use replication.mode = \"all-to-all\""
+        "configuration: replication.mode = \"primary-backup\" needs members that are agreed at run \
+         time; put cluster.seeds and cluster.expect in the place of cluster.members"
     );
+}
+
+/// What a node needs so that others can find it, and so that it can found a cluster.
+#[test]
+fn members_that_are_agreed_on_need_an_address_and_some_of_them_a_disk() {
+    let start = |text: &str| {
+        let config = Config::from_toml(text, "").unwrap();
+        config.check_start(&"n1".parse().unwrap()).map_err(|error| error.to_string())
+    };
+    let alone = "[cluster]\nname = \"shop\"\nseeds = []\n";
+    assert_eq!(
+        start(alone).unwrap_err(),
+        "configuration: node.advertise is missing; add advertise = \"host:7001\" to [node]: the \
+         others need an address of this node, and node.listen names none\n\
+         configuration: node.data_dir is missing; add data_dir = \"data\" to [node]: a node without \
+         seeds founds a cluster, and keeps there who is a member"
+    );
+    let node = "[node]\nlisten = \"127.0.0.1:7001\"\ndata_dir = \"data\"\n";
+    assert_eq!(start(&format!("{node}{alone}")), Ok(()));
+    let seeds = "[node]\nadvertise = \"n1:7001\"\n\
+                 [cluster]\nname = \"shop\"\nseeds = [\"n2:7001\"]\nexpect = 2\n\
+                 [replication]\nmode = \"primary-backup\"\n";
+    assert_eq!(start(seeds), Ok(()), "a node without a disk can be a member");
 }
