@@ -57,12 +57,18 @@ impl Book {
         }
     }
 
-    /// Whom this node is to have links with: the members; and while it knows of none, or is
-    /// `alone`, the seeds, where they have just answered.
-    pub(super) fn peers(&self, alone: bool) -> Vec<PeerAddress> {
+    /// Whom this node is to have links with: the members; while it knows of none or is linked with
+    /// nobody the seeds as well, where they have just answered. A seed that is linked stays so,
+    /// member or not: it may be about to join.
+    pub(super) fn peers(&self, linked: &[NodeName]) -> Vec<PeerAddress> {
+        let is_lost = linked.is_empty() || self.members.is_empty();
         let mut known = self.members.clone();
-        if alone || known.is_empty() {
-            known.extend(self.seeds.clone());
+        for (name, address) in &self.seeds {
+            if is_lost {
+                known.insert(name.clone(), address.clone());
+            } else if linked.contains(name) {
+                known.entry(name.clone()).or_insert_with(|| address.clone());
+            }
         }
         known.into_iter().map(|(name, address)| PeerAddress { name, address }).collect()
     }
@@ -120,5 +126,56 @@ async fn resolve(seed: &Address) -> Vec<SocketAddr> {
             Vec::new()
         }
         Err(_) => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::{Copies, Member, MemberName};
+
+    use super::*;
+
+    fn view(names: &[&str]) -> View {
+        let member = |name: &&str| Member {
+            address: format!("{name}:1").into(),
+            ..Member::unheard(MemberName::from(*name))
+        };
+        View { members: names.iter().map(member).collect(), ..View::fixed([], Copies::All) }
+    }
+
+    fn book(members: &[&str], seeds: &[&str]) -> Book {
+        let mut book = Book::default();
+        book.note_view(&view(members), &BTreeMap::new());
+        for seed in seeds {
+            let address = "127.0.0.1:7".parse().unwrap();
+            assert!(book.note_seed(Found { name: seed.parse().unwrap(), address }));
+        }
+        book
+    }
+
+    fn peers(book: &Book, linked: &[&str]) -> Vec<String> {
+        let linked: Vec<NodeName> = linked.iter().map(|name| name.parse().unwrap()).collect();
+        book.peers(&linked).into_iter().map(|p| format!("{} {}", p.name, p.address)).collect()
+    }
+
+    #[test]
+    fn seeds_are_of_use_until_there_are_members_and_when_nobody_answers() {
+        let book = book(&["a", "b"], &["b", "c"]);
+        assert_eq!(peers(&book, &["a"]), ["a a:1", "b b:1"]);
+        assert_eq!(peers(&book, &[]), ["a a:1", "b 127.0.0.1:7", "c 127.0.0.1:7"]);
+        assert_eq!(peers(&book, &["c"]), ["a a:1", "b b:1", "c 127.0.0.1:7"], "it is kept");
+        let lost = self::book(&[], &["c"]);
+        assert_eq!(peers(&lost, &["c"]), ["c 127.0.0.1:7"]);
+        assert!(lost.needs_seeds() && !book.needs_seeds());
+    }
+
+    #[test]
+    fn a_voter_that_is_no_member_any_more_is_still_reached() {
+        let mut book = book(&["a", "b"], &[]);
+        let place = Place { name: "b".into(), zone: "".into() };
+        book.note_view(&view(&["a"]), &BTreeMap::from([(RaftId(1), place)]));
+        assert_eq!(peers(&book, &["a"]), ["a a:1", "b b:1"]);
+        book.note_view(&view(&["a"]), &BTreeMap::new());
+        assert_eq!(peers(&book, &["a"]), ["a a:1"]);
     }
 }

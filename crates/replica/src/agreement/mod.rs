@@ -655,9 +655,10 @@ impl Steward {
     // --- who is told ---
 
     fn link(&mut self) {
-        let alone = self.driver.linked().is_empty();
-        self.wants_seeds.store(alone || self.book.needs_seeds(), Ordering::Relaxed);
-        let peers = self.book.peers(alone);
+        let linked = self.driver.linked();
+        let wants_seeds = linked.is_empty() || self.book.needs_seeds();
+        self.wants_seeds.store(wants_seeds, Ordering::Relaxed);
+        let peers = self.book.peers(&linked);
         if peers != self.linked_with {
             self.driver.endpoint.set_peers(peers.clone());
             self.linked_with = peers;
