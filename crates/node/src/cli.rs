@@ -47,7 +47,8 @@ enum Command {
     /// Say who is a member, or do something about it
     Members(MembersArgs),
     /// Change where copies of sessions are kept, on the whole running cluster
-    Mode(ModeArgs),
+    #[command(name = "mode")]
+    Spread(SpreadArgs),
     /// Let a node hand over what it holds, leave and end
     Drain(OperateArgs),
 }
@@ -98,7 +99,7 @@ pub(crate) enum MembersCommand {
 
 /// What `mode` is asked for.
 #[derive(Debug, Args)]
-pub(crate) struct ModeArgs {
+pub(crate) struct SpreadArgs {
     /// "all-to-all": every node keeps every session; "primary-backup": one node and its backups
     #[arg(value_name = "WORD")]
     pub(crate) word: String,
@@ -112,7 +113,7 @@ pub(crate) struct ModeArgs {
     pub(crate) operate: OperateArgs,
 }
 
-impl ModeArgs {
+impl SpreadArgs {
     /// As it stands in a configuration.
     pub(crate) fn shown(&self) -> String {
         match self.word.as_str() {
@@ -279,7 +280,7 @@ impl Cli {
             Command::Health(args) => Ok(run::health(&args)?),
             Command::Status(args) => Ok(operate::status(&args)?),
             Command::Members(args) => Ok(operate::members(&args.operate, args.command.as_ref())?),
-            Command::Mode(args) => Ok(operate::mode(&args)?),
+            Command::Spread(args) => Ok(operate::spread(&args)?),
             Command::Drain(args) => Ok(operate::drain(&args)?),
             Command::Cert(command) => {
                 crate::say(command.run()?.trim_end());

@@ -15,7 +15,7 @@ use transport::{
     TlsPaths,
 };
 
-use crate::cli::{MembersCommand, ModeArgs, OperateArgs};
+use crate::cli::{MembersCommand, OperateArgs, SpreadArgs};
 use crate::say;
 
 /// Between two looks at how far a change has come.
@@ -139,7 +139,7 @@ pub(crate) fn members(
 }
 
 /// `mode`
-pub(crate) fn mode(args: &ModeArgs) -> Result<ExitCode, OperateError> {
+pub(crate) fn spread(args: &SpreadArgs) -> Result<ExitCode, OperateError> {
     let copies = copies(&args.word, args.backups)?;
     run(async {
         let session = Session::open(&args.operate).await?;
@@ -189,7 +189,7 @@ fn text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Null => "-".to_owned(),
-        other => other.to_string(),
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
     }
 }
 

@@ -408,7 +408,7 @@ fn me(config: &Config, name: &NodeName, driver: &Driver, start: u64) -> Me {
         address: node.advertise.as_ref().map_or_else(|| bound().to_string(), ToString::to_string),
         zone: node.zone.as_deref().unwrap_or_default().into(),
         start,
-        copies: config.replication().copies,
+        replication: config.replication().clone(),
     }
 }
 

@@ -173,8 +173,12 @@ mod tests {
 
     fn decisions() -> Vec<Decision> {
         let copies = Copies::Count(NonZeroU16::MIN);
-        let join =
-            |name: &str| Decision::Join { name: name.into(), zone: Zone::default(), start: 1 };
+        let join = |name: &str| Decision::Join {
+            name: name.into(),
+            address: "".into(),
+            zone: Zone::default(),
+            start: 1,
+        };
         let begin = Decision::Begin { generation: 1, copies };
         vec![begin, join("n1"), join("n2"), join("n3"), join("n4")]
     }

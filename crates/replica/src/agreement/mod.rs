@@ -15,28 +15,28 @@
 mod book;
 mod courier;
 mod duties;
+mod entering;
 mod progress;
+mod proposals;
 mod recovery;
+mod telling;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use membership::bootstrap::{Bootstrap, Claimant, Standing, Step};
+use membership::bootstrap::{Bootstrap, Standing};
 use membership::suspects::{SuspectPolicy, Suspects};
-use membership::{
-    Chart, Group, Letter, News, Outsider, Place, ProposeError, Seen, Settings, Store, Voter,
-};
-use protocol::{Copies, Decision, MemberName, Refused, View, Zone};
+use membership::{Chart, Group, Letter, News, ProposeError, Store, Voter};
+use protocol::{Decision, MemberName, View, Zone};
 use session::Inc;
-use smol_str::SmolStr;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 use transport::{NodeName, PeerAddress};
 
-use crate::config::{ClusterSection, described};
+use crate::config::{ClusterSection, ReplicationSection};
 use crate::driver::{Driver, Notice};
 use crate::links::member_name;
 use crate::tasks::Fatal;
@@ -47,9 +47,6 @@ pub(crate) use progress::Progress;
 /// How often everything is looked at.
 const TICK: Duration = Duration::from_millis(100);
 
-/// News is told again after so long, also if it is none.
-const NEWS_INTERVAL: Duration = Duration::from_millis(500);
-
 /// A chart that was asked for is asked for again after so long.
 const CHART_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -58,9 +55,6 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Between two proposals of the same decision.
 const PAUSE: Duration = Duration::from_millis(200);
-
-/// A voter that did not start is started again after so long.
-const RESTART_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Notices that wait for this task. A letter beyond that is dropped, and told again.
 pub(crate) const NOTICES_MAX: usize = 4_096;
@@ -80,8 +74,8 @@ pub(crate) struct Me {
     pub(crate) zone: Zone,
     /// The number that it has drawn.
     pub(crate) start: u64,
-    /// How many copies it is configured for.
-    pub(crate) copies: Copies,
+    /// What it is configured for.
+    pub(crate) replication: ReplicationSection,
 }
 
 /// What is asked of this task from within the process.
@@ -251,7 +245,7 @@ impl Steward {
         let looks = book::look_for_seeds(endpoint, seeds, wants_seeds.clone(), finder);
         let looks_for_seeds = tokio::spawn(looks).abort_handle();
         let directory = store.and_then(|store| {
-            let bootstrap = bootstrap(&store, &me, &cluster);
+            let bootstrap = entering::bootstrap(&store, &me, &cluster);
             bootstrap.inspect_err(|error| fatal.note(error.to_string())).ok().map(|b| (store, b))
         });
         let now = Instant::now();
@@ -327,7 +321,7 @@ impl Steward {
                 }
                 Some(done) = self.proposals.join_next(), if !self.proposals.is_empty() => {
                     match done {
-                        Ok(Done::Decided(what, result)) => self.handle_decided(what, result),
+                        Ok(Done::Decided(what, result)) => self.handle_decided(what, &result),
                         Ok(Done::Voters) => self.note_done(What::Voters, PAUSE),
                         Err(_) => {}
                     }
@@ -471,226 +465,6 @@ impl Steward {
         self.tell_all();
         self.tell_progress();
     }
-
-    async fn advance_bootstrap(&mut self) {
-        while let Some((store, bootstrap)) = &mut self.directory {
-            let standing = match bootstrap.step() {
-                Step::Wait(_) => return,
-                Step::Done { .. } => return self.start_voter().await,
-                Step::Write(standing) => standing,
-                Step::Join { group, .. } => Standing::Inside(group),
-            };
-            let (to, written) = (store.clone(), standing.clone());
-            let written = tokio::task::spawn_blocking(move || to.write_standing(written)).await;
-            match written {
-                Ok(Ok(())) => bootstrap.written(standing),
-                Ok(Err(error)) => {
-                    tracing::error!("the Raft directory cannot be written: {error}");
-                    return;
-                }
-                Err(_) => return,
-            }
-        }
-    }
-
-    async fn start_voter(&mut self) {
-        let Some((store, _)) = &self.directory else { return };
-        if self.voter.is_some() || Instant::now() < self.start_at {
-            return;
-        }
-        self.start_at = Instant::now() + RESTART_INTERVAL;
-        let place = Place { name: member_name(&self.me.name), zone: self.me.zone.clone() };
-        let link = self.courier.clone();
-        match Voter::start(store.clone(), place, link, Settings::default()).await {
-            Ok(voter) => {
-                self.views = Some(voter.views());
-                self.voter = Some(Arc::new(voter));
-            }
-            Err(error) => tracing::error!("this node cannot vote: {error}"),
-        }
-    }
-
-    /// What this node has decided for itself: to begin, to join, that it has caught up, to leave.
-    fn advance_member(&mut self) {
-        let own = self.driver.own_inc();
-        let Some(chart) = &self.chart else {
-            if let (Some(group), true) = (self.group(), self.leads()) {
-                let (generation, copies) = (group.generation, self.me.copies);
-                self.propose(What::Begin, Decision::Begin { generation, copies });
-            }
-            return;
-        };
-        match own {
-            None if self.is_leaving => self.leaving.drain(..).for_each(|done| {
-                let _ = done.send(());
-            }),
-            None => self.join(),
-            Some(inc) => {
-                self.synced.retain(|epoch| chart.view.layouts.iter().any(|l| l.epoch == *epoch));
-                let synced = self.driver.synced_epochs();
-                for epoch in synced
-                    .into_iter()
-                    .filter(|epoch| !self.synced.contains(epoch))
-                    .collect::<Vec<_>>()
-                {
-                    self.propose(What::Synced(epoch), Decision::Synced { inc, epoch });
-                }
-                if self.is_leaving {
-                    self.advance_leaving(inc);
-                }
-            }
-        }
-    }
-
-    fn join(&mut self) {
-        let Some(chart) = &self.chart else { return };
-        let running = chart.view.layouts.last().map(|layout| layout.copies);
-        if let Some(running) =
-            running.filter(|copies| *copies != self.me.copies && !self.was_member)
-        {
-            self.fatal.note(format!(
-                "this node is configured for {}, but the cluster runs with {}: configure it alike, \
-                 or change the cluster with `replica-node mode`",
-                described(self.me.copies),
-                described(running),
-            ));
-            return;
-        }
-        let join = Decision::Join {
-            name: member_name(&self.me.name),
-            address: SmolStr::from(&self.me.address),
-            zone: self.me.zone.clone(),
-            start: self.me.start,
-        };
-        self.propose(What::Join, join);
-    }
-
-    // --- decisions ---
-
-    fn leads(&self) -> bool {
-        let status = self.voter.as_ref().map(|voter| voter.status());
-        status.and_then(|status| status.raft).is_some_and(|raft| raft.is_leader)
-    }
-
-    fn propose(&mut self, what: What, decision: Decision) {
-        let waits = self.not_before.get(&what).is_some_and(|at| Instant::now() < *at);
-        if waits || !self.in_flight.insert(what) {
-            return;
-        }
-        tracing::debug!("proposing {decision:?}");
-        let decided = self.decided(decision);
-        self.proposals.spawn(async move { Done::Decided(what, decided.await) });
-    }
-
-    fn decide(&self, decision: Decision, done: oneshot::Sender<Result<u64, ProposeError>>) {
-        let decided = self.decided(decision);
-        tokio::spawn(async move {
-            let _ = done.send(decided.await);
-        });
-    }
-
-    /// Has a decision made: by this node's voter, if it leads; else by asking the voter that has said
-    /// that it does, or all. What this node's own Raft knows of a leader may be of long ago: once it
-    /// does not vote any more, nobody tells it anything.
-    fn decided(
-        &self,
-        decision: Decision,
-    ) -> impl Future<Output = Result<u64, ProposeError>> + Send + use<> {
-        let voter = self.voter.clone().filter(|_| self.leads());
-        let courier = self.courier.clone();
-        let own_name = member_name(&self.me.name);
-        let leads = |name: &MemberName| self.heard.get(name).is_some_and(|heard| heard.news.leads);
-        let voters = self.chart.as_ref().map(|chart| {
-            let others = chart.voters.iter().filter(|(_, place)| place.name != own_name);
-            let others: BTreeMap<_, _> = others.map(|(id, place)| (*id, place.clone())).collect();
-            let mut leaders = others.clone();
-            leaders.retain(|_, place| leads(&place.name));
-            (chart.group, if leaders.is_empty() { others } else { leaders })
-        });
-        async move {
-            match (voter, voters) {
-                (Some(voter), _) => voter.propose(decision, PATIENCE).await,
-                (None, Some((group, voters))) => {
-                    Outsider::new(courier, group).propose(&voters, &decision, PATIENCE).await
-                }
-                (None, None) => Err(ProposeError::NoLeader),
-            }
-        }
-    }
-
-    fn note_done(&mut self, what: What, pause: Duration) {
-        self.in_flight.remove(&what);
-        self.not_before.retain(|_, at| *at > Instant::now());
-        self.not_before.insert(what, Instant::now() + pause);
-    }
-
-    fn handle_decided(&mut self, what: What, result: Result<u64, ProposeError>) {
-        let is_so = match &result {
-            Ok(_) => true,
-            Err(ProposeError::Refused { why, .. }) => {
-                matches!(why, Refused::NoNews | Refused::NoMember | Refused::OutOfPlace)
-            }
-            Err(ProposeError::NoLeader | ProposeError::Unknown) => false,
-        };
-        match (what, &result) {
-            (What::Synced(epoch), _) if is_so => {
-                self.synced.insert(epoch);
-            }
-            (
-                What::Remove(inc),
-                Err(ProposeError::Refused { why: Refused::WouldLose(slots), .. }),
-            ) => {
-                let slots = slots.len();
-                tracing::error!("removing {} loses {slots} slots of 4096: it was the last", inc.0);
-                self.given_up.insert(inc);
-            }
-            (What::Join, Err(error)) => {
-                tracing::warn!("this node has not been let in yet: {error}")
-            }
-            _ => {}
-        }
-        self.note_done(what, PAUSE);
-    }
-
-    // --- who is told ---
-
-    fn link(&mut self) {
-        let linked = self.driver.linked();
-        let wants_seeds = linked.is_empty() || self.book.needs_seeds();
-        self.wants_seeds.store(wants_seeds, Ordering::Relaxed);
-        let peers = self.book.peers(&linked);
-        if peers != self.linked_with {
-            self.driver.endpoint.set_peers(peers.clone());
-            self.linked_with = peers;
-        }
-    }
-
-    fn own_news(&self) -> News {
-        let directory = self.directory.as_ref().map(|(_, bootstrap)| {
-            let introduction = bootstrap.introduction();
-            (introduction.from.raft_id, introduction.standing)
-        });
-        let seen: Option<Seen> = self.chart.as_ref().map(Chart::seen);
-        News { directory, seen, suspects: self.suspected.clone(), leads: self.leads() }
-    }
-
-    fn tell(&self, peer: &NodeName) {
-        self.driver.send_letter(peer, Letter::News(self.own_news()).to_bytes());
-    }
-
-    /// Tells everybody, if there is news or it is time.
-    fn tell_all(&mut self) {
-        let (news, now) = (self.own_news(), Instant::now());
-        if self.news.as_ref() == Some(&news) && now < self.news_at {
-            return;
-        }
-        let letter = Letter::News(news.clone()).to_bytes();
-        for peer in self.driver.linked() {
-            self.driver.send_letter(&peer, letter.clone());
-        }
-        self.news = Some(news);
-        self.news_at = now + NEWS_INTERVAL;
-    }
 }
 
 /// Until a later view is there; never without a voter.
@@ -701,17 +475,5 @@ async fn changed(views: &mut Option<watch::Receiver<Arc<View>>>) {
         return;
     }
     *views = None;
-    std::future::pending().await
-}
-
-fn bootstrap(
-    store: &Store,
-    me: &Me,
-    cluster: &ClusterSection,
-) -> Result<Bootstrap, membership::bootstrap::BootstrapError> {
-    let identity = store.identity();
-    let claimant = Claimant { name: member_name(&me.name), raft_id: identity.raft_id };
-    let is_seed = cluster.seeds.iter().any(|seed| seed.to_string() == me.address);
-    let nodes = cluster.seeds.len() + usize::from(!is_seed);
-    Bootstrap::new(claimant, identity.standing, nodes, cluster.expect)
+    std::future::pending::<()>().await;
 }

@@ -7,7 +7,8 @@ use membership::{Group, Place, Settings, Store};
 use session::Inc;
 use tokio::time::Instant;
 
-use super::{Steward, bootstrap};
+use super::Steward;
+use super::entering::bootstrap;
 use crate::links::member_name;
 
 impl Steward {

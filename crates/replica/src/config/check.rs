@@ -390,7 +390,7 @@ pub fn copies(mode: &str, backups: u64) -> Result<Copies, ConfigError> {
 }
 
 /// A number of copies in the words of the configuration.
-pub(crate) fn described(copies: Copies) -> String {
+pub(super) fn described(copies: Copies) -> String {
     match copies {
         Copies::All => "replication.mode = \"all-to-all\"".to_owned(),
         Copies::Count(count) => {

@@ -49,7 +49,6 @@ pub use token_keys::{TokenKeyFile, generate_token_key};
 pub use units::{Address, AddressError};
 
 pub use check::copies;
-pub(crate) use check::described;
 
 use check::Checker;
 use source::{Layers, Text};

@@ -6,9 +6,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use protocol::{Ack, Copies};
+use protocol::{Ack, Copies, Decision, View};
 use transport::{ClusterName, NodeName};
 
+use super::check::described;
 use super::memory::Memory;
 use super::units::Address;
 
@@ -75,6 +76,26 @@ pub struct ReplicationSection {
     pub ack: Ack,
     /// How long it waits at most; then it reports what it got.
     pub ack_timeout: Duration,
+}
+
+impl ReplicationSection {
+    /// The first decision of a cluster that is configured so.
+    pub(crate) const fn begin(&self, generation: u64) -> Decision {
+        Decision::Begin { generation, copies: self.copies }
+    }
+
+    /// Why a node that is configured so may not join a cluster that has this view.
+    pub(crate) fn disagrees_with(&self, view: &View) -> Option<String> {
+        let running = view.layouts.last()?.copies;
+        (running != self.copies).then(|| {
+            format!(
+                "this node is configured for {}, but the cluster runs with {}: configure it alike, \
+                 or change the cluster with `replica-node mode`",
+                described(self.copies),
+                described(running),
+            )
+        })
+    }
 }
 
 /// `[session]`: lifetimes, sizes and cookies.
