@@ -112,7 +112,7 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) settings: RwLock<Settings>,
     pub(crate) peers: Peers,
-    pub(crate) operators: Desk,
+    pub(crate) desk: Desk,
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) meters: Arc<Meters>,
     stopping: watch::Sender<bool>,
@@ -148,7 +148,7 @@ impl Endpoint {
             limits: config.limits,
             settings: RwLock::new(settings),
             peers: Peers::new(config.strangers_max),
-            operators: Desk::new(),
+            desk: Desk::new(),
             inbox: inbox.clone(),
             meters,
             stopping: watch::Sender::new(false),
@@ -212,7 +212,7 @@ impl Endpoint {
     /// The requests of operators, who are served as soon as this is called; until then, and when
     /// what it returned is dropped, they are refused. `None` from the second call on.
     pub fn operators(&self) -> Option<Operators> {
-        self.shared.operators.operators(self.shared.stopping.subscribe())
+        self.shared.desk.operators(self.shared.stopping.subscribe())
     }
 
     /// Ends the link with a peer, if there is one; a new one is made after a pause. For a peer
@@ -241,7 +241,7 @@ impl Endpoint {
             }
         }
         // Those whose requests were answered by now are still told.
-        let _ = timeout_at(flush_until.into(), self.shared.operators.left()).await;
+        let _ = timeout_at(flush_until.into(), self.shared.desk.left()).await;
         self.shared.close();
         let until = until.min(Instant::now() + GOODBYE_WAIT_MAX);
         let _ = timeout_at(until.into(), self.shared.endpoint.wait_idle()).await;

@@ -109,7 +109,7 @@ impl Desk {
 /// Serves an operator that has connected and shown the certificate.
 pub(crate) async fn serve(shared: Arc<Shared>, connection: Connection, operator: String) {
     let from = connection.remote_address();
-    let Ok(_place) = shared.operators.places.clone().try_acquire_owned() else {
+    let Ok(_place) = shared.desk.places.clone().try_acquire_owned() else {
         shared.meters.refuse(Refusal::Busy, from);
         let words = format!("{} serves {OPERATORS_MAX} operators already", shared.name);
         return connection.close(Close::Busy.code(), words.as_bytes());
@@ -214,7 +214,7 @@ impl Request {
             Broken::Stopped(_) | Broken::Lost(_) => None,
         })?;
         let (answer, answered) = oneshot::channel();
-        shared.operators.put(OperatorRequest { operator, from, bytes, answer })?;
+        shared.desk.put(OperatorRequest { operator, from, bytes, answer })?;
         let answer = tokio::select! {
             biased;
             answer = answered => answer.map_err(|_| Unanswered::Dropped)?,
