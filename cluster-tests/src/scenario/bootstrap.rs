@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
+use super::scene::LOG;
 use super::{Row, Scenario, Settings, Watch};
 use crate::cluster::{Cluster, members, name};
 use crate::service::Service;
@@ -66,6 +67,7 @@ fn found(
     let over = [
         ("REPLICA__REPLICATION__MODE", settings.spread.name()),
         ("REPLICA__CLUSTER__EXPECT", expect_text.as_str()),
+        ("RUST_LOG", LOG),
     ];
     let mut cluster = Cluster::prepare(service, nodes, &over)?;
     let mut order: Vec<usize> = (0..nodes).collect();

@@ -11,11 +11,13 @@ use crate::service::Service;
 /// Three of them vote.
 const NODES: usize = 5;
 
-/// Each role is killed, is out of the view, and comes back.
+/// Each role is killed, is out of the view, and comes back; each in a cluster of its own, because
+/// only a minority is removed within half a minute.
 pub(super) fn each_role(service: &Service, settings: &Settings, watch: &Watch) -> Result<Row> {
-    let mut cluster = started(service, settings, NODES)?;
-    under_load(Scenario::Crash, settings, watch, &mut cluster, None, |scene| {
-        for role in Role::ALL {
+    let mut row = Row::new(Scenario::Crash, settings.spread);
+    for role in Role::ALL {
+        let mut cluster = started(service, settings, NODES)?;
+        row.join(under_load(Scenario::Crash, settings, watch, &mut cluster, None, |scene| {
             let node = scene.who(role)?;
             scene.say(&format!("a crash: {role:?}"));
             let since = Instant::now();
@@ -23,11 +25,10 @@ pub(super) fn each_role(service: &Service, settings: &Settings, watch: &Watch) -
             scene.full(since)?;
             scene.go_on()?;
             scene.start(node)?;
-            scene.full(Instant::now())?;
-            scene.go_on()?;
-        }
-        Ok(())
-    })
+            scene.full(Instant::now())
+        })?);
+    }
+    Ok(row)
 }
 
 /// The leader is killed, then a second of three voters, so that nothing can be decided; visitors go

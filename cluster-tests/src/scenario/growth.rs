@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 
 use super::crowd::Crowd;
-use super::scene::{prepared, started, under_load};
+use super::scene::{prepared, start_first, started, under_load};
 use super::{Row, Scenario, Settings, Watch};
 use crate::cluster::name;
 use crate::service::Service;
@@ -18,8 +18,7 @@ const LATER: usize = 2;
 /// Two nodes join three that have many sessions.
 pub(super) fn join(service: &Service, settings: &Settings, watch: &Watch) -> Result<Row> {
     let mut cluster = prepared(service, settings, NODES, LATER)?;
-    cluster.start_nodes(&(0..NODES).collect::<Vec<_>>())?;
-    cluster.whole()?;
+    start_first(&mut cluster, NODES)?;
     let crowd = Crowd::enter(&cluster, settings.sessions, watch)?;
     under_load(Scenario::Join, settings, watch, &mut cluster, Some(&crowd), |scene| {
         scene.say("two nodes join");

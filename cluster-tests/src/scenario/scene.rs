@@ -27,6 +27,12 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Longer than the balancer takes to notice.
 const GRACE: &str = "1s";
 
+/// What nodes log: what concerns the cluster, without the single steps of Raft.
+pub(super) const LOG: &str = "info,openraft=error";
+
+/// Voters of three nodes or more.
+const VOTERS: usize = 3;
+
 /// Configured nodes that do not run yet, of which `later` come after the founding.
 pub(super) fn prepared(
     service: &Service,
@@ -38,6 +44,7 @@ pub(super) fn prepared(
         ("REPLICA__REPLICATION__MODE", settings.spread.name()),
         ("REPLICA__REPLICATION__BACKUPS", "1"),
         ("REPLICA__NODE__DRAIN_GRACE", GRACE),
+        ("RUST_LOG", LOG),
     ];
     Cluster::prepare_growing(service, nodes, later, &over)
 }
@@ -45,9 +52,19 @@ pub(super) fn prepared(
 /// Nodes that run and have found each other.
 pub(super) fn started(service: &Service, settings: &Settings, nodes: usize) -> Result<Cluster> {
     let mut cluster = prepared(service, settings, nodes, 0)?;
+    start_first(&mut cluster, nodes)?;
+    Ok(cluster)
+}
+
+/// Starts the first nodes and waits until they can do without one of them: until there are enough
+/// voters the loss of one may be the loss of the majority.
+pub(super) fn start_first(cluster: &mut Cluster, nodes: usize) -> Result<()> {
     cluster.start_nodes(&(0..nodes).collect::<Vec<_>>())?;
     cluster.whole()?;
-    Ok(cluster)
+    wait_for_within("three nodes vote", PATIENCE, LOOK, || {
+        let voters = cluster.status(0).ok()?["voters"].as_array()?.len();
+        (voters == VOTERS).then_some(())
+    })
 }
 
 /// What a node is for the others.

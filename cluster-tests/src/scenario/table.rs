@@ -86,6 +86,9 @@ impl Row {
         if !self.problems.is_empty() {
             let downs = history.downs.iter().map(|down| {
                 let (from, until) = (down.from.as_millis(), down.until.as_millis());
+                if down.until == Duration::MAX {
+                    return format!("{} was down from {from} ms", name(down.node));
+                }
                 format!("{} was down from {from} to {until} ms", name(down.node))
             });
             self.problems.extend(downs);
@@ -96,6 +99,18 @@ impl Row {
     #[must_use]
     pub fn failed(scenario: Scenario, spread: Spread, error: &anyhow::Error) -> Self {
         Self { problems: vec![format!("{error:#}")], ..Self::new(scenario, spread) }
+    }
+
+    /// Adds what came of the same scenario with another cluster.
+    pub(super) fn join(&mut self, other: Self) {
+        self.sessions += other.sessions;
+        self.writes += other.writes;
+        self.lost += other.lost;
+        self.stale += other.stale;
+        self.failed += other.failed;
+        self.in_flight += other.in_flight;
+        self.full = self.full.max(other.full);
+        self.problems.extend(other.problems);
     }
 
     /// Says that something is wrong.
