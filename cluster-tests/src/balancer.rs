@@ -10,6 +10,9 @@ use crate::cluster::Addresses;
 /// `node.drain_grace`.
 const ASK: Duration = Duration::from_millis(100);
 
+/// A node that has not answered within this time does not serve.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// Which nodes get new requests.
 #[derive(Debug)]
 pub struct Balancer {
@@ -32,16 +35,22 @@ impl Balancer {
         &self.addresses
     }
 
-    /// Asks all nodes again and again how they are, until it is over.
+    /// Asks all nodes again and again how they are, until it is over. One that hangs does not delay
+    /// what is heard of the others.
     pub fn follow(&self, is_over: &AtomicBool) {
-        let mut client = Client::new();
-        while !is_over.load(Ordering::Relaxed) {
+        std::thread::scope(|scope| {
             for (node, serves) in self.serves.iter().enumerate() {
-                let answer = client.get(self.addresses.of(node), "/health");
-                serves.store(answer.is_ok_and(|answer| answer.status == 200), Ordering::Relaxed);
+                scope.spawn(move || {
+                    let mut client = Client::new().with_patience(PATIENCE);
+                    while !is_over.load(Ordering::Relaxed) {
+                        let answer = client.get(self.addresses.of(node), "/health");
+                        let is_well = answer.is_ok_and(|answer| answer.status == 200);
+                        serves.store(is_well, Ordering::Relaxed);
+                        std::thread::park_timeout(ASK);
+                    }
+                });
             }
-            std::thread::park_timeout(ASK);
-        }
+        });
     }
 
     /// The first node from `from` on that serves; `from` itself if none does.

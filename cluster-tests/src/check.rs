@@ -65,7 +65,7 @@ impl fmt::Display for Violation {
 pub struct Findings {
     /// All violations, client by client.
     pub violations: Vec<Violation>,
-    /// Calls that failed because their node was killed.
+    /// Calls that failed because their node was killed, or the one that it had handed them to.
     pub failed_in_flight: u64,
     /// Writes that fewer copies acknowledged than were asked.
     pub acknowledged_short: u64,
@@ -137,6 +137,14 @@ impl Visitor<'_> {
             Outcome::NoSession => self.no_session(call),
             Outcome::Refused { .. } => {
                 self.report(Kind::Error, 1, call, "an answer");
+                self.unknown(call.op);
+            }
+            Outcome::Handed { .. } => {
+                if history.was_somebody_lost(call) {
+                    self.findings.failed_in_flight += 1;
+                } else {
+                    self.report(Kind::Error, 1, call, "an answer: no node had just gone down");
+                }
                 self.unknown(call.op);
             }
             Outcome::Unknown { .. } => {

@@ -131,12 +131,24 @@ impl std::fmt::Display for Failure {
 impl std::error::Error for Failure {}
 
 /// One visitor: a jar of cookies, and a connection to each node.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Client {
     /// The cookies, of all nodes together.
     pub jar: Jar,
     headers: String,
+    patience: Duration,
     connections: BTreeMap<SocketAddr, TcpStream>,
+}
+
+impl Default for Client {
+    fn default() -> Self {
+        Self {
+            jar: Jar::default(),
+            headers: String::new(),
+            patience: ANSWER_TIMEOUT,
+            connections: BTreeMap::new(),
+        }
+    }
 }
 
 impl Client {
@@ -156,6 +168,13 @@ impl Client {
     #[must_use]
     pub fn with_headers(mut self, headers: &[(&str, &str)]) -> Self {
         self.headers = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        self
+    }
+
+    /// Waits so long for bytes of an answer, and no longer.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
         self
     }
 
@@ -230,7 +249,11 @@ impl Client {
         {
             return Ok(stream);
         }
-        connect(node).map_err(|error| Failure::Unsent(error.to_string()))
+        let stream = connect(node).and_then(|stream| {
+            stream.set_read_timeout(Some(self.patience))?;
+            Ok(stream)
+        });
+        stream.map_err(|error| Failure::Unsent(error.to_string()))
     }
 }
 

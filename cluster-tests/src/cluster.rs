@@ -1,5 +1,6 @@
 //! A cluster of real processes on loopback, with throw-away certificates.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::process::ExitStatus;
@@ -88,7 +89,20 @@ impl Cluster {
     /// # Errors
     /// They cannot be made.
     pub fn prepare(service: &Service, nodes: usize, over: &[(&str, &str)]) -> Result<Self> {
-        Self::prepare_with(service, nodes, over, &[])
+        Self::prepare_with(service, nodes, 0, over, &[])
+    }
+
+    /// The same with `later` further nodes, which are not waited for when the cluster is founded.
+    ///
+    /// # Errors
+    /// They cannot be made.
+    pub fn prepare_growing(
+        service: &Service,
+        nodes: usize,
+        later: usize,
+        over: &[(&str, &str)],
+    ) -> Result<Self> {
+        Self::prepare_with(service, nodes, later, over, &[])
     }
 
     /// The same for members that the configuration fixes.
@@ -96,15 +110,17 @@ impl Cluster {
     /// # Errors
     /// They cannot be made.
     pub fn prepare_fixed(service: &Service, nodes: usize) -> Result<Self> {
-        Self::prepare_with(service, nodes, &[], &["--fixed"])
+        Self::prepare_with(service, nodes, 0, &[], &["--fixed"])
     }
 
     fn prepare_with(
         service: &Service,
-        nodes: usize,
+        founders: usize,
+        later: usize,
         over: &[(&str, &str)],
         cert_args: &[&str],
     ) -> Result<Self> {
+        let nodes = founders + later;
         let folder = tempfile::tempdir()?;
         let mut variables = vec![("REPLICA__NODE__DRAIN_GRACE".to_owned(), "0s".to_owned())];
         variables.extend(over.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
@@ -117,21 +133,22 @@ impl Cluster {
             processes: (0..nodes).map(|_| None).collect(),
             addresses: Addresses::nowhere(nodes),
         };
-        cluster.make_certificates(cert_args)?;
+        cluster.make_certificates(founders, cert_args)?;
         Ok(cluster)
     }
 
-    fn make_certificates(&self, more: &[&str]) -> Result<()> {
+    fn make_certificates(&self, founders: usize, more: &[&str]) -> Result<()> {
         let ca = self.path("ca");
         let ca = ca.to_str().context("the folder has a strange name")?;
         self.service.run(["cert", "ca", "--cluster", "test", "--out", ca])?;
-        let numbered = self.members.iter().zip(1..);
+        let numbered = self.members[..founders].iter().zip(1..);
         let members: Vec<String> =
             numbered.map(|(address, number)| format!("--member=n{number}={address}")).collect();
         for node in 0..self.members.len() {
             let (name, out) = (name(node), self.path(&name(node)));
             let out = out.to_str().context("the folder has a strange name")?;
-            let mut args = vec!["cert", "node", &name, "--http", "127.0.0.1:0"];
+            let listen = format!("--listen={}", self.members[node]);
+            let mut args = vec!["cert", "node", &name, &listen, "--http", "127.0.0.1:0"];
             args.extend(["--ca", ca, "--out", out]);
             args.extend(members.iter().map(String::as_str));
             args.extend(more);
@@ -152,16 +169,34 @@ impl Cluster {
     /// One does not start.
     pub fn start_nodes(&mut self, nodes: &[usize]) -> Result<()> {
         for &node in nodes {
-            let config = self.path(&name(node)).join("node.toml");
-            let mut command = self.service.command(["run", "--end-with-stdin", "--config"]);
-            command.arg(config).envs(self.variables.iter().cloned());
-            self.processes[node] = Some(Process::start(&mut command)?);
+            self.launch(node)?;
         }
         for &node in nodes {
-            let line = self.process(node)?.line_with("ready ")?;
-            let http = line.split(' ').find_map(|field| field.strip_prefix("http="));
-            self.addresses.set(node, http.context("no address in the ready line")?.parse()?);
+            self.serves(node)?;
         }
+        Ok(())
+    }
+
+    /// Starts a node that does not run, and does not wait for anything.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn launch(&mut self, node: usize) -> Result<()> {
+        let config = self.path(&name(node)).join("node.toml");
+        let mut command = self.service.command(["run", "--end-with-stdin", "--config"]);
+        command.arg(config).envs(self.variables.iter().cloned());
+        self.processes[node] = Some(Process::start(&mut command)?);
+        Ok(())
+    }
+
+    /// Waits until a node that was launched serves.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn serves(&self, node: usize) -> Result<()> {
+        let line = self.process(node)?.line_with("ready ")?;
+        let http = line.split(' ').find_map(|field| field.strip_prefix("http="));
+        self.addresses.set(node, http.context("no address in the ready line")?.parse()?);
         Ok(())
     }
 
@@ -242,6 +277,14 @@ impl Cluster {
     /// It does not run, or does not end.
     pub fn terminate(&mut self, node: usize) -> Result<ExitStatus> {
         self.process(node)?.signal(Signal::TERM)?;
+        self.ended(node)
+    }
+
+    /// Waits until a node has ended that was told to.
+    ///
+    /// # Errors
+    /// It does not run, or does not end.
+    pub fn ended(&mut self, node: usize) -> Result<ExitStatus> {
         self.processes[node].take().context("it runs").and_then(|mut process| process.ended())
     }
 
@@ -265,19 +308,19 @@ impl Cluster {
         found.and_then(Value::as_u64).with_context(|| format!("no number {way} in {status}"))
     }
 
+    /// The nodes of which a process runs.
+    #[must_use]
+    pub fn running(&self) -> Vec<usize> {
+        (0..self.len()).filter(|node| self.processes[*node].is_some()).collect()
+    }
+
     /// Waits until no node lacks anything that another one has, as far as they know.
     ///
     /// # Errors
-    /// It takes too long, or a node does not run.
+    /// It takes too long.
     pub fn settled(&self) -> Result<()> {
         wait_until("every node has everything", || {
-            (0..self.len()).all(|node| {
-                self.status(node).is_ok_and(|status| {
-                    let peers = status["peers"].as_array();
-                    status["is_in_transition"] == false
-                        && peers.is_some_and(|peers| peers.iter().all(has_everything))
-                })
-            })
+            self.all(|status| is_whole(status, lacks_nothing))
         })
     }
 
@@ -285,19 +328,47 @@ impl Cluster {
     /// load, when somebody always lacks the last writes of somebody else.
     ///
     /// # Errors
-    /// It takes too long, or a node does not run.
+    /// It takes too long.
     pub fn whole(&self) -> Result<()> {
-        wait_until("every node serves and reaches every other one", || {
-            (0..self.len()).all(|node| {
-                self.status(node).is_ok_and(|status| {
-                    let peers = status["peers"].as_array();
-                    let is_reached = |peer: &Value| peer["reachable"] == true;
-                    status["health"] == "ok"
-                        && status["is_in_transition"] == false
-                        && peers.is_some_and(|peers| peers.iter().all(is_reached))
-                })
-            })
+        wait_until("every node serves and reaches every other one", || self.is_whole())
+    }
+
+    /// Whether every running node serves every session and reaches every other member.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.all(|status| is_whole(status, |_| true))
+    }
+
+    /// Whether the members are those that run, and all of them have all copies that they are to
+    /// have: those that do not run are out, and what they held is elsewhere.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        let running: BTreeSet<String> = self.running().into_iter().map(name).collect();
+        self.all(|status| {
+            members(status) == running && is_whole(status, |peer| peer["lag_slots"] == 0)
         })
+    }
+
+    fn all(&self, is_so: impl Fn(&Value) -> bool) -> bool {
+        self.running().into_iter().all(|node| self.status(node).is_ok_and(|status| is_so(&status)))
+    }
+
+    /// Runs a command of an operator against a node, and returns what it says.
+    ///
+    /// # Errors
+    /// It fails.
+    pub fn operate(&self, node: usize, words: &[&str]) -> Result<String> {
+        let (ca, operator) = (self.path("ca"), self.path("operator"));
+        let strange = "the folder has a strange name";
+        let out = operator.to_str().context(strange)?;
+        if !operator.exists() {
+            let ca = ca.to_str().context(strange)?;
+            self.service.run(["cert", "operator", "ann", "--ca", ca, "--out", out])?;
+        }
+        let address = self.quic(node).to_string();
+        let mut args = words.to_vec();
+        args.extend(["--node", &address, "--as", out]);
+        self.service.run(args)
     }
 
     /// The last lines that the nodes logged.
@@ -323,9 +394,26 @@ pub fn name(node: usize) -> String {
     format!("n{}", node + 1)
 }
 
-fn has_everything(peer: &Value) -> bool {
-    let is_zero = |key: &str| peer[key].as_u64() == Some(0);
-    peer["reachable"] == true && is_zero("lag_sessions") && is_zero("lag_slots")
+/// Whether a node serves, nobody is catching up, and each other member answers and is well.
+fn is_whole(status: &Value, is_well: impl Fn(&Value) -> bool) -> bool {
+    let peers = status["peers"].as_array().map_or(&[][..], Vec::as_slice);
+    let own = status["name"].as_str();
+    let others = members(status).into_iter().filter(|name| Some(name.as_str()) != own);
+    let mut others = others.map(|name| peers.iter().find(|peer| peer["name"] == *name));
+    status["health"] == "ok"
+        && status["is_in_transition"] == false
+        && others.all(|peer| peer.is_some_and(|peer| peer["reachable"] == true && is_well(peer)))
+}
+
+fn lacks_nothing(peer: &Value) -> bool {
+    peer["lag_sessions"] == 0 && peer["lag_slots"] == 0
+}
+
+/// The names of the members, as a node has them.
+#[must_use]
+pub fn members(status: &Value) -> BTreeSet<String> {
+    let members = status["members"].as_array().into_iter().flatten();
+    members.filter_map(|member| member["name"].as_str().map(str::to_owned)).collect()
 }
 
 /// Free UDP ports, all different, on an address of loopback that hardly anybody else has: a node

@@ -62,7 +62,10 @@ pub fn end_in_turn(
 }
 
 /// Waits until so many more requests are done, or the load is over.
-fn go_on(progress: &Progress, requests: u64) -> Result<()> {
+///
+/// # Errors
+/// None is answered for a long time.
+pub fn go_on(progress: &Progress, requests: u64) -> Result<()> {
     let until = progress.done.load(Ordering::Relaxed) + requests;
     let mut last = (0, Instant::now());
     loop {

@@ -6,6 +6,9 @@ use std::time::Duration;
 /// Registers that a client writes in its session.
 pub const KEYS: usize = 4;
 
+/// When a node has been down for so long, nobody may hand anything to it any more.
+const NOTICED: Duration = Duration::from_secs(6);
+
 /// What a client asks for. Every value is written once in a history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Op {
@@ -57,6 +60,12 @@ pub enum Outcome {
         /// The answer.
         why: String,
     },
+    /// The node has handed the write to another one, which does not answer (503). It may have taken
+    /// effect.
+    Handed {
+        /// The answer.
+        why: String,
+    },
     /// No answer. A write may have taken effect.
     Unknown {
         /// What happened to the connection.
@@ -70,7 +79,9 @@ impl Outcome {
     pub fn is_certain(&self) -> bool {
         match self {
             Self::Done { ack, .. } => ack.is_none_or(|(got, asked)| got == asked),
-            Self::NoSession | Self::Refused { .. } | Self::Unknown { .. } => false,
+            Self::NoSession | Self::Refused { .. } | Self::Handed { .. } | Self::Unknown { .. } => {
+                false
+            }
         }
     }
 }
@@ -116,6 +127,16 @@ impl History {
     /// All calls, those of one client after those of another.
     pub fn calls(&self) -> impl Iterator<Item = &Call> {
         self.clients.iter().flatten()
+    }
+
+    /// Whether some node went down shortly before a call, or during it: whoever has handed a write
+    /// to it could not know.
+    #[must_use]
+    pub fn was_somebody_lost(&self, call: &Call) -> bool {
+        self.downs.iter().any(|down| {
+            let noticed = down.until.min(down.from.saturating_add(NOTICED));
+            down.from <= call.answered && call.invoked <= noticed
+        })
     }
 
     /// Whether the node that was asked was down during some of a call.

@@ -18,6 +18,7 @@ pub mod hostile;
 pub mod load;
 pub mod process;
 pub mod report;
+pub mod scenario;
 pub mod service;
 pub mod wait;
 pub mod webdriver;

@@ -18,6 +18,9 @@ const ROUNDS_MAX: usize = 3;
 /// Longest part of an answer that is kept.
 const WHY_BYTES_MAX: usize = 200;
 
+/// How a node begins that has handed a write to another one, which then fell silent.
+const HANDED: &str = "it is not known whether";
+
 /// The share of each kind of request, in percent, and how it is made.
 const MIX: [(u32, Wish); 6] = [
     (70, Wish::Get),
@@ -295,11 +298,15 @@ fn outcome_of(op: Op, answer: &Answer) -> Outcome {
         },
         (404, Op::Get { .. }) => Outcome::Done { value: None, ack },
         (401, _) => Outcome::NoSession,
+        (503, _) if answer.body.starts_with(HANDED) => Outcome::Handed { why: why(answer) },
         _ => refused(answer),
     }
 }
 
 fn refused(answer: &Answer) -> Outcome {
-    let why = answer.body.chars().take(WHY_BYTES_MAX).collect();
-    Outcome::Refused { status: answer.status, why }
+    Outcome::Refused { status: answer.status, why: why(answer) }
+}
+
+fn why(answer: &Answer) -> String {
+    answer.body.chars().take(WHY_BYTES_MAX).collect()
 }

@@ -14,16 +14,30 @@ const LOOK: Duration = Duration::from_millis(5);
 ///
 /// # Errors
 /// It does not within [`PATIENCE`]; `what` was waited for.
-pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> Result<T> {
+pub fn wait_for<T>(what: &str, look: impl FnMut() -> Option<T>) -> Result<T> {
+    wait_for_within(what, PATIENCE, LOOK, look)
+}
+
+/// The same with another patience, and another time between two looks: for looks that cost those
+/// something whom they look at.
+///
+/// # Errors
+/// It does not within `patience`.
+pub fn wait_for_within<T>(
+    what: &str,
+    patience: Duration,
+    every: Duration,
+    mut look: impl FnMut() -> Option<T>,
+) -> Result<T> {
     let started = Instant::now();
     loop {
         if let Some(found) = look() {
             return Ok(found);
         }
-        if started.elapsed() > PATIENCE {
-            bail!("still not after {PATIENCE:?}: {what}");
+        if started.elapsed() > patience {
+            bail!("still not after {patience:?}: {what}");
         }
-        std::thread::park_timeout(LOOK);
+        std::thread::park_timeout(every);
     }
 }
 

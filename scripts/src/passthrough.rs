@@ -16,7 +16,7 @@ struct Passthrough {
     arguments: &'static [&'static str],
 }
 
-const TABLE: [Passthrough; 5] = [
+const TABLE: [Passthrough; 6] = [
     Passthrough {
         name: "sim",
         about: "The simulator: [--mode M] --seeds N | --seed S [--trace] | --coverage | --report",
@@ -62,6 +62,12 @@ const TABLE: [Passthrough; 5] = [
         about: "Drives the demo with the system's browser",
         program: "cargo",
         arguments: &["run", "--release", "-q", "-p", "cluster-tests", "--bin", "browser", "--"],
+    },
+    Passthrough {
+        name: "cluster",
+        about: "Crashes, restarts, joins on real processes: [--scenario NAME] [--mode M] [--rounds N]",
+        program: "cargo",
+        arguments: &["run", "--release", "-q", "-p", "cluster-tests", "--bin", "cluster", "--"],
     },
     Passthrough {
         name: "embed",

@@ -10,6 +10,7 @@ mod hostile;
 mod load;
 mod operators;
 mod parallel;
+mod scenario;
 mod smoke;
 
 use cluster_tests::client::{Client, Jar};

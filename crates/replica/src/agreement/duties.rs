@@ -1,11 +1,12 @@
 //! What this node does for the cluster again and again: whom it suspects; as the leader, who is
 //! removed and who votes; and its own way out.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use membership::RaftStatus;
 use membership::voters::{Candidate, Pulse, Situation, VoterPolicy, next_change};
-use protocol::{Decision, View};
+use membership::{Place, RaftId, RaftStatus};
+use protocol::{Decision, MemberName, View};
 use session::Inc;
 use tokio::time::Instant;
 
@@ -21,6 +22,13 @@ const UNMET: Duration = Duration::from_secs(5);
 
 pub(super) fn is_silent(heard: Instant, now: Instant) -> bool {
     now.saturating_duration_since(heard) > SILENT
+}
+
+/// What to think of a member of which nothing was heard since this process began: a leader that was
+/// started again must not take those away who vote with it before they have had time to answer.
+fn unheard(name: &MemberName, voters: &BTreeMap<RaftId, Place>) -> Option<(RaftId, Pulse)> {
+    let (raft_id, _) = voters.iter().find(|(_, place)| place.name == *name)?;
+    Some((*raft_id, Pulse::SilentSince(0)))
 }
 
 impl Steward {
@@ -106,8 +114,7 @@ impl Steward {
         let candidate = |member: &protocol::Member| {
             let (raft_id, pulse) = if member.name == own_name {
                 (own_id, Pulse::AliveSince(0))
-            } else {
-                let heard = self.heard.get(&member.name)?;
+            } else if let Some(heard) = self.heard.get(&member.name) {
                 let (raft_id, _) = heard.news.directory.clone()?;
                 let pulse = if is_silent(heard.at, now) {
                     Pulse::SilentSince(at(heard.at))
@@ -115,6 +122,8 @@ impl Steward {
                     Pulse::AliveSince(at(heard.since))
                 };
                 (raft_id, pulse)
+            } else {
+                unheard(&member.name, &raft.voters)?
             };
             let candidate = Candidate {
                 name: member.name.clone(),
@@ -162,5 +171,40 @@ impl Steward {
             heard.news.directory.is_some() && !is_silent(heard.at, Instant::now())
         };
         votes && self.heard.values().any(can_vote)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_voter_that_has_not_been_heard_yet_goes_on_voting() {
+        let ids = [1, 2, 3].map(RaftId);
+        let place =
+            |id: RaftId| Place { name: format!("n{}", id.0).as_str().into(), zone: "".into() };
+        let voters: BTreeMap<_, _> = ids.map(|id| (id, place(id))).into();
+        let candidate = |name: MemberName| {
+            let (id, pulse) = if name.0 == "n1" {
+                (ids[0], Pulse::AliveSince(0))
+            } else {
+                unheard(&name, &voters)?
+            };
+            let zone = "".into();
+            Some((id, Candidate { name, zone, pulse, leaving: false, caught_up: false }))
+        };
+        let names = ["n1", "n2", "n3", "n4"].map(MemberName::from);
+        let mut situation = Situation {
+            candidates: names.into_iter().filter_map(candidate).collect(),
+            voters: ids.into(),
+            is_joint: false,
+            learners: [].into(),
+            leader: ids[0],
+            now_ms: 1_000,
+        };
+        let policy = VoterPolicy::default();
+        assert_eq!(next_change(&situation, &policy), None);
+        situation.now_ms = policy.replace_after_ms;
+        assert!(next_change(&situation, &policy).is_some(), "it is not waited for for ever");
     }
 }

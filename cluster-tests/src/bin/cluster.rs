@@ -1,0 +1,82 @@
+//! Scenarios on real processes, as a table.
+//!
+//! `cargo x cluster --scenario crash --mode primary-backup`
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::Parser;
+use cluster_tests::scenario::{Row, Scenario, Settings, Spread, Table, Watch};
+use cluster_tests::service::{Service, main_of_node};
+
+/// Runs clusters of real processes under load while nodes crash, hang, come and go; status 1 if
+/// anything is lost or stale, or a request fails where none may.
+#[derive(Parser)]
+struct Arguments {
+    /// Only this one; may be given more than once
+    #[arg(long = "scenario", value_name = "NAME")]
+    scenarios: Vec<Scenario>,
+    /// Only with copies spread so
+    #[arg(long = "mode", value_name = "WORD")]
+    spread: Option<Spread>,
+    /// Visitors at once
+    #[arg(long, default_value_t = 16)]
+    visitors: usize,
+    /// How long each of them rests between two requests, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 20)]
+    rest: u64,
+    /// Sessions that are there when nodes join
+    #[arg(long, default_value_t = 10_000)]
+    sessions: usize,
+    /// How long nodes hang, in seconds: 1 for the leader, 3 for a voter, 8 for another, and on
+    #[arg(long, value_name = "SECONDS", value_delimiter = ',', default_values_t = [1, 3, 8])]
+    pauses: Vec<u64>,
+    /// Clusters that are founded
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+}
+
+fn main() -> ExitCode {
+    if let Some(status) = main_of_node() {
+        return status;
+    }
+    run(&Arguments::parse()).unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let service = Service::this()?;
+    let watch = Watch::new();
+    let chosen = arguments.scenarios.as_slice();
+    let scenarios = if chosen.is_empty() { Scenario::all() } else { chosen };
+    let both = [Spread::AllToAll, Spread::PrimaryBackup];
+    let mut table = Table::default();
+    for scenario in scenarios {
+        for spread in both.into_iter().filter(|one| arguments.spread.is_none_or(|o| o == *one)) {
+            let row = scenario.run(&service, &settings(arguments, spread), &watch);
+            table.rows.push(row.unwrap_or_else(|error| Row::failed(*scenario, spread, &error)));
+        }
+    }
+    print!("{table}");
+    for row in &table.rows {
+        for problem in &row.problems {
+            eprintln!("{} {}: {problem}", row.scenario, row.spread);
+        }
+    }
+    let is_well = table.rows.iter().all(Row::is_well);
+    Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn settings(arguments: &Arguments, spread: Spread) -> Settings {
+    Settings {
+        visitors: arguments.visitors,
+        rest: Duration::from_millis(arguments.rest),
+        sessions: arguments.sessions,
+        pauses: arguments.pauses.iter().copied().map(Duration::from_secs).collect(),
+        rounds: arguments.rounds,
+        ..Settings::new(spread)
+    }
+}

@@ -1,0 +1,133 @@
+//! Many sessions that nobody touches: they are there before something happens, and looked for
+//! afterwards.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anyhow::{Result, ensure};
+
+use super::{Row, Watch};
+use crate::client::{Client, Jar};
+use crate::cluster::{Cluster, name};
+
+/// Sessions that are begun, or looked at, at the same time.
+const AT_ONCE: usize = 8;
+
+/// How often it is said how many there are.
+const SAY: usize = 2_000;
+
+/// Missing sessions that are named.
+const NAMED_MAX: usize = 5;
+
+/// Sessions, each with its number in it.
+#[derive(Debug)]
+pub(super) struct Crowd {
+    jars: Vec<(usize, Jar)>,
+}
+
+/// What a session of the crowd was like when it was looked at.
+enum Found {
+    Well,
+    Missing(String),
+    Wrong(String),
+    Failed(String),
+}
+
+impl Crowd {
+    /// Begins so many sessions, spread over the nodes.
+    pub(super) fn enter(cluster: &Cluster, count: usize, watch: &Watch) -> Result<Self> {
+        let (nodes, addresses) = (cluster.running(), cluster.addresses());
+        let entered = each(
+            count,
+            |number, client| {
+                client.jar.clear();
+                let node = nodes[number % nodes.len()];
+                let path = format!("/login?user=c{number}&k0={number}");
+                let answer = client.get(addresses.of(node), &path)?;
+                ensure!(answer.status == 200, "a session did not begin: {answer:?}");
+                Ok((number, client.jar.clone()))
+            },
+            |done| watch.say(&format!("{done} of {count} sessions have begun")),
+        );
+        Ok(Self { jars: entered.into_iter().collect::<Result<_>>()? })
+    }
+
+    pub(super) const fn len(&self) -> usize {
+        self.jars.len()
+    }
+
+    /// Looks for each of them on a node, another one for each.
+    pub(super) fn check(&self, cluster: &Cluster, row: &mut Row) {
+        let (nodes, addresses) = (cluster.running(), cluster.addresses());
+        let found = each(
+            self.jars.len(),
+            |index, client| {
+                let (number, jar) = &self.jars[index];
+                client.jar = jar.clone();
+                let node = nodes[(number / nodes.len()) % nodes.len()];
+                let on = name(node);
+                match client.get(addresses.of(node), "/get?k=k0") {
+                    Ok(answer) if answer.status == 200 && answer.body == number.to_string() => {
+                        Found::Well
+                    }
+                    Ok(answer) if answer.status == 401 => {
+                        Found::Missing(format!("c{number} on {on}"))
+                    }
+                    Ok(answer) if answer.status == 200 || answer.status == 404 => {
+                        Found::Wrong(format!("c{number} on {on}: {}", answer.body))
+                    }
+                    Ok(answer) => Found::Failed(format!("c{number} on {on}: {}", answer.body)),
+                    Err(failure) => Found::Failed(format!("c{number} on {on}: {failure}")),
+                }
+            },
+            |_| (),
+        );
+        row.sessions += self.jars.len() as u64;
+        row.writes += self.jars.len() as u64;
+        for found in found {
+            let (count, what) = match found {
+                Found::Well => continue,
+                Found::Missing(what) => (&mut row.lost, what),
+                Found::Wrong(what) => (&mut row.stale, what),
+                Found::Failed(what) => (&mut row.failed, what),
+            };
+            *count += 1;
+            if row.problems.len() < NAMED_MAX {
+                row.object(what);
+            }
+        }
+    }
+}
+
+/// Does something for each number, several at once.
+fn each<T: Send>(
+    count: usize,
+    work: impl Fn(usize, &mut Client) -> T + Sync,
+    say: impl Fn(usize),
+) -> Vec<T> {
+    let next = AtomicUsize::new(0);
+    let (next, work) = (&next, &work);
+    let one = move || {
+        let mut client = Client::new();
+        let mut results = Vec::new();
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= count {
+                return results;
+            }
+            results.push(work(number, &mut client));
+        }
+    };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(one)).collect();
+        let mut said = 0;
+        while !workers.iter().all(std::thread::ScopedJoinHandle::is_finished) {
+            let done = next.load(Ordering::Relaxed).min(count);
+            if done >= said + SAY {
+                said = done;
+                say(done);
+            }
+            std::thread::park_timeout(std::time::Duration::from_millis(20));
+        }
+        workers.into_iter().flat_map(|worker| worker.join().expect("a worker panicked")).collect()
+    })
+}

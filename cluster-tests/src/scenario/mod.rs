@@ -1,0 +1,151 @@
+//! Named scenarios: real processes under load, a fault or a change, and what it cost the visitors.
+//!
+//! How long a fault lasts is data; what comes of it is waited for as a condition. Each scenario runs
+//! in both ways to spread the copies.
+
+mod bootstrap;
+mod crash;
+mod crowd;
+mod growth;
+mod pause;
+mod resize;
+mod restart;
+mod scene;
+mod table;
+mod watch;
+
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+pub use table::{Row, Table};
+pub use watch::Watch;
+
+use crate::service::Service;
+
+/// What happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Scenario {
+    /// All nodes are stopped in good order and started again, one after another
+    RollingRestart,
+    /// Nodes are killed, left out of the view, and started again: the leader, a voter, another
+    Crash,
+    /// Nodes are killed and started again at once
+    KillRestart,
+    /// The running cluster is told to spread copies otherwise, and back
+    #[value(name = "mode-change")]
+    Resize,
+    /// Nodes hang for a while: the leader, a voter, another
+    Pause,
+    /// Two more nodes join while there are many sessions
+    Join,
+    /// An operator drains nodes
+    Drain,
+    /// Clusters are founded: in any order, with a latecomer, a wiped node, one that crashes
+    Bootstrap,
+    /// The leader is killed, then another voter: nobody can decide any more
+    VoterLoss,
+}
+
+impl Scenario {
+    /// All of them, in the order in which they run.
+    #[must_use]
+    pub fn all() -> &'static [Self] {
+        Self::value_variants()
+    }
+
+    /// As it is written in a command.
+    #[must_use]
+    pub fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
+    /// Runs it.
+    ///
+    /// # Errors
+    /// It cannot be brought about, or what should come of it does not come.
+    pub fn run(self, service: &Service, settings: &Settings, watch: &Watch) -> Result<Row> {
+        watch.begin(&format!("{} {}", self.name(), settings.spread.name()));
+        let row = match self {
+            Self::RollingRestart => restart::rolling(service, settings, watch),
+            Self::Crash => crash::each_role(service, settings, watch),
+            Self::KillRestart => restart::at_once(service, settings, watch),
+            Self::Resize => resize::there_and_back(service, settings, watch),
+            Self::Pause => pause::each_role(service, settings, watch),
+            Self::Join => growth::join(service, settings, watch),
+            Self::Drain => growth::drain(service, settings, watch),
+            Self::Bootstrap => bootstrap::rounds(service, settings, watch),
+            Self::VoterLoss => crash::voters(service, settings, watch),
+        };
+        watch.end();
+        row
+    }
+}
+
+/// How copies of sessions are spread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Spread {
+    /// Every node has every session
+    AllToAll,
+    /// One node and a backup have it
+    PrimaryBackup,
+}
+
+impl Spread {
+    /// As it is written in a configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AllToAll => "all-to-all",
+            Self::PrimaryBackup => "primary-backup",
+        }
+    }
+
+    const fn other(self) -> Self {
+        match self {
+            Self::AllToAll => Self::PrimaryBackup,
+            Self::PrimaryBackup => Self::AllToAll,
+        }
+    }
+
+    /// How many nodes of so many have a session.
+    fn held_by(self, nodes: usize) -> usize {
+        match self {
+            Self::AllToAll => nodes,
+            Self::PrimaryBackup => nodes.min(2),
+        }
+    }
+}
+
+/// How a scenario is run.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How copies are spread, at first.
+    pub spread: Spread,
+    /// Visitors at once.
+    pub visitors: usize,
+    /// How long a visitor waits between two requests.
+    pub rest: Duration,
+    /// Sessions that are there already where many are wanted.
+    pub sessions: usize,
+    /// How long each role hangs, one after another.
+    pub pauses: Vec<Duration>,
+    /// How many clusters are founded.
+    pub rounds: usize,
+}
+
+impl Settings {
+    /// What is usual.
+    #[must_use]
+    pub fn new(spread: Spread) -> Self {
+        Self {
+            spread,
+            visitors: 16,
+            rest: Duration::from_millis(20),
+            sessions: 10_000,
+            pauses: [1, 3, 8].map(Duration::from_secs).to_vec(),
+            rounds: 5,
+        }
+    }
+}

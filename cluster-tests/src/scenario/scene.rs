@@ -1,0 +1,275 @@
+//! A cluster under load, and what can be done to it meanwhile.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::crowd::Crowd;
+use super::{Row, Scenario, Settings, Watch};
+use crate::balancer::Balancer;
+use crate::cluster::{Cluster, name};
+use crate::faults::go_on;
+use crate::history::Down;
+use crate::load::{self, Plan, Progress};
+use crate::service::Service;
+use crate::wait::wait_for_within;
+
+/// Requests between two things that are done.
+const GAP: u64 = 300;
+
+/// Longest wait until copies are full.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Between two looks at all nodes: they are loaded as it is.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Longer than the balancer takes to notice.
+const GRACE: &str = "1s";
+
+/// What nodes log: what concerns the cluster, without the single steps of Raft.
+pub(super) const LOG: &str = "info,openraft=error";
+
+/// Voters of three nodes or more.
+const VOTERS: usize = 3;
+
+/// Configured nodes that do not run yet, of which `later` come after the founding.
+pub(super) fn prepared(
+    service: &Service,
+    settings: &Settings,
+    nodes: usize,
+    later: usize,
+) -> Result<Cluster> {
+    let over = [
+        ("REPLICA__REPLICATION__MODE", settings.spread.name()),
+        ("REPLICA__REPLICATION__BACKUPS", "1"),
+        ("REPLICA__NODE__DRAIN_GRACE", GRACE),
+        ("RUST_LOG", LOG),
+    ];
+    Cluster::prepare_growing(service, nodes, later, &over)
+}
+
+/// Nodes that run and have found each other.
+pub(super) fn started(service: &Service, settings: &Settings, nodes: usize) -> Result<Cluster> {
+    let mut cluster = prepared(service, settings, nodes, 0)?;
+    start_first(&mut cluster, nodes)?;
+    Ok(cluster)
+}
+
+/// Starts the first nodes and waits until they can do without one of them: until there are enough
+/// voters the loss of one may be the loss of the majority.
+pub(super) fn start_first(cluster: &mut Cluster, nodes: usize) -> Result<()> {
+    cluster.start_nodes(&(0..nodes).collect::<Vec<_>>())?;
+    cluster.whole()?;
+    wait_for_within("three nodes vote", PATIENCE, LOOK, || {
+        let voters = cluster.status(0).ok()?["voters"].as_array()?.len();
+        (voters == VOTERS).then_some(())
+    })
+}
+
+/// What a node is for the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// It leads the voters.
+    Leader,
+    /// It votes and does not lead.
+    Voter,
+    /// It does not vote.
+    Other,
+}
+
+impl Role {
+    /// Sessions are spread over all nodes, so that each is the primary of some and a backup of
+    /// others whatever it is here.
+    pub(super) const ALL: [Self; 3] = [Self::Leader, Self::Voter, Self::Other];
+}
+
+/// A cluster under load.
+pub(super) struct Scene<'s> {
+    pub(super) cluster: &'s mut Cluster,
+    watch: &'s Watch,
+    progress: &'s Progress,
+    downs: Vec<Down>,
+    full: Duration,
+}
+
+/// Does something to a cluster while visitors use it, and checks what they met.
+pub(super) fn under_load(
+    scenario: Scenario,
+    settings: &Settings,
+    watch: &Watch,
+    cluster: &mut Cluster,
+    crowd: Option<&Crowd>,
+    act: impl FnOnce(&mut Scene<'_>) -> Result<()>,
+) -> Result<Row> {
+    let mut row = Row::new(scenario, settings.spread);
+    let progress = Progress::default();
+    let balancer = Balancer::new(&cluster.addresses());
+    let seed = fastrand::u64(..1 << 32);
+    let plan = Plan { clients: settings.visitors, requests: u64::MAX, seed, pause: settings.rest };
+    let (visitors, acted, downs, full) = std::thread::scope(|scope| {
+        let visitors = scope.spawn(|| load::run_behind(&balancer, &plan, &progress));
+        let mut scene = Scene {
+            cluster: &mut *cluster,
+            watch,
+            progress: &progress,
+            downs: Vec::new(),
+            full: Duration::ZERO,
+        };
+        let acted = scene.go_on().and_then(|()| act(&mut scene)).and_then(|()| scene.go_on());
+        progress.is_over.store(true, Ordering::Relaxed);
+        (visitors.join().ok(), acted, scene.downs, scene.full)
+    });
+    let visitors = visitors.context("the load has failed")?;
+    if let Err(error) = acted {
+        row.object(format!("{error:#}"));
+    }
+    watch.say("checking");
+    if let Err(error) = cluster.settled() {
+        row.object(format!("{error:#}"));
+    }
+    let mut history = visitors.finish();
+    history.downs = downs;
+    row.add(&history);
+    row.full = full;
+    if let Some(crowd) = crowd {
+        crowd.check(cluster, &mut row);
+    }
+    if !row.is_well() {
+        row.object(format!("what the nodes logged last:\n{}", cluster.logs()));
+    }
+    Ok(row)
+}
+
+impl Scene<'_> {
+    /// Says what happens.
+    pub(super) fn say(&self, step: &str) {
+        let done = self.progress.done.load(Ordering::Relaxed);
+        self.watch.say(&format!("{step} ({done} requests)"));
+    }
+
+    /// Lets visitors work for a while.
+    pub(super) fn go_on(&self) -> Result<()> {
+        go_on(self.progress, GAP)
+    }
+
+    /// `kill -9`
+    pub(super) fn kill(&mut self, node: usize) -> Result<()> {
+        self.say(&format!("killing {}", name(node)));
+        self.begin_down(node);
+        self.cluster.kill(node)
+    }
+
+    /// Stops a node in good order. Nobody may notice, so that it does not count as down.
+    pub(super) fn terminate(&mut self, node: usize) -> Result<()> {
+        self.say(&format!("stopping {}", name(node)));
+        let status = self.cluster.terminate(node)?;
+        ensure!(status.success(), "{} ended with {status}", name(node));
+        Ok(())
+    }
+
+    /// Starts it again and waits until it serves.
+    pub(super) fn start(&mut self, node: usize) -> Result<()> {
+        self.say(&format!("starting {}", name(node)));
+        self.cluster.start_node(node)?;
+        self.end_down(node);
+        Ok(())
+    }
+
+    /// Makes a node hang for so long.
+    pub(super) fn pause(&mut self, node: usize, length: Duration) -> Result<()> {
+        self.say(&format!("{} hangs for {length:?}", name(node)));
+        self.begin_down(node);
+        self.cluster.pause(node)?;
+        // How long the fault lasts is what is tried out here, not a wait for anything.
+        let until = Instant::now() + length;
+        while let Some(left) = until.checked_duration_since(Instant::now()) {
+            std::thread::park_timeout(left);
+        }
+        self.cluster.resume(node)?;
+        self.end_down(node);
+        Ok(())
+    }
+
+    fn begin_down(&mut self, node: usize) {
+        let from = self.progress.started.elapsed();
+        self.downs.push(Down { node, from, until: Duration::MAX });
+    }
+
+    fn end_down(&mut self, node: usize) {
+        let until = self.progress.started.elapsed();
+        for down in self.downs.iter_mut().filter(|down| down.node == node) {
+            down.until = down.until.min(until);
+        }
+    }
+
+    /// Waits until the members are those that run, with full copies.
+    pub(super) fn full(&mut self, since: Instant) -> Result<()> {
+        self.say("waiting for full copies");
+        let full = wait_for_within("all copies are where they belong", PATIENCE, LOOK, || {
+            self.cluster.is_full().then_some(())
+        });
+        full.with_context(|| self.pictures())?;
+        self.full = self.full.max(since.elapsed());
+        Ok(())
+    }
+
+    /// Waits for something else.
+    pub(super) fn until(&self, what: &str, mut is_so: impl FnMut(&Cluster) -> bool) -> Result<()> {
+        self.say(&format!("waiting until {what}"));
+        wait_for_within(what, PATIENCE, LOOK, || is_so(self.cluster).then_some(()))
+            .with_context(|| self.pictures())
+    }
+
+    /// A node of this role.
+    pub(super) fn who(&self, role: Role) -> Result<usize> {
+        let running = self.cluster.running();
+        let first = *running.first().context("nobody runs")?;
+        let find = || {
+            let status = self.cluster.status(first).ok()?;
+            let leader = status["leader"].as_str()?;
+            let voters: Vec<&str> =
+                status["voters"].as_array()?.iter().filter_map(|voter| voter.as_str()).collect();
+            running.iter().copied().rev().find(|node| {
+                let name = name(*node);
+                let (leads, votes) = (name == leader, voters.contains(&name.as_str()));
+                match role {
+                    Role::Leader => leads,
+                    Role::Voter => votes && !leads,
+                    Role::Other => !votes,
+                }
+            })
+        };
+        wait_for_within(&format!("somebody is the {role:?}"), PATIENCE, LOOK, find)
+            .with_context(|| self.pictures())
+    }
+
+    /// What each node says of the cluster, for when it is not as it should be.
+    fn pictures(&self) -> String {
+        let picture = |node: usize| {
+            let status = self.cluster.status(node).unwrap_or_default();
+            let peers = status["peers"].as_array().into_iter().flatten().map(|peer| {
+                format!(
+                    "{} reachable={} slots={} sessions={} {}",
+                    peer["name"],
+                    peer["reachable"],
+                    peer["lag_slots"],
+                    peer["lag_sessions"],
+                    peer["error"]
+                )
+            });
+            format!(
+                "{}: {} epoch={} transition={} members={:?} voters={} leader={} peers: {}",
+                name(node),
+                status["health"],
+                status["epoch"],
+                status["is_in_transition"],
+                crate::cluster::members(&status),
+                status["voters"],
+                status["leader"],
+                peers.collect::<Vec<_>>().join("; ")
+            )
+        };
+        self.cluster.running().into_iter().map(picture).collect::<Vec<_>>().join("\n")
+    }
+}

@@ -1,0 +1,168 @@
+//! What came of scenarios, as a table.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::{Scenario, Spread};
+use crate::check::{Findings, Kind, check};
+use crate::cluster::name;
+use crate::history::{History, Op};
+
+/// Violations that are written out; the rest is a number.
+const PROBLEMS_SHOWN: usize = 20;
+
+/// What came of one scenario.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    /// Which.
+    pub scenario: String,
+    /// How copies were spread.
+    pub spread: &'static str,
+    /// Sessions that began.
+    pub sessions: u64,
+    /// Writes that were acknowledged by all copies that were asked.
+    pub writes: u64,
+    /// Sessions and additions that were acknowledged and are gone.
+    pub lost: u64,
+    /// Answers that were older than what the visitor had seen, or of a session that had ended, or
+    /// that nobody wrote.
+    pub stale: u64,
+    /// Requests that failed although no node was down that had them.
+    pub failed: u64,
+    /// Requests that were on a node when it was killed or hung.
+    pub in_flight: u64,
+    /// The longest time from a fault to full copies on the members that are left, or from a change
+    /// to its end.
+    pub full: Duration,
+    /// What was wrong, in words.
+    pub problems: Vec<String>,
+}
+
+impl Row {
+    pub(super) fn new(scenario: Scenario, spread: Spread) -> Self {
+        Self {
+            scenario: scenario.name(),
+            spread: spread.name(),
+            sessions: 0,
+            writes: 0,
+            lost: 0,
+            stale: 0,
+            failed: 0,
+            in_flight: 0,
+            full: Duration::ZERO,
+            problems: Vec::new(),
+        }
+    }
+
+    /// Adds what visitors met.
+    pub(super) fn add(&mut self, history: &History) {
+        let findings = check(history);
+        let done = history.calls().filter(|call| call.outcome.is_certain());
+        for call in done {
+            match call.op {
+                Op::Login { .. } => {
+                    self.sessions += 1;
+                    self.writes += 1;
+                }
+                Op::Set { .. } | Op::Incr | Op::Logout => self.writes += 1,
+                Op::Get { .. } | Op::Count | Op::FinalCount | Op::Ghost => {}
+            }
+        }
+        let amount = |kinds: &[Kind]| kinds.iter().map(|kind| findings.amount(*kind)).sum::<u64>();
+        self.lost += amount(&[Kind::LostSession, Kind::LostIncrements]);
+        self.stale += amount(&[Kind::Stale, Kind::Phantom, Kind::Resurrection, Kind::Disagreement]);
+        self.failed += amount(&[Kind::Error]);
+        self.in_flight += findings.failed_in_flight;
+        self.describe(&findings, history);
+    }
+
+    fn describe(&mut self, findings: &Findings, history: &History) {
+        let shown = findings.violations.iter().take(PROBLEMS_SHOWN);
+        self.problems.extend(shown.map(ToString::to_string));
+        let rest = findings.violations.len().saturating_sub(PROBLEMS_SHOWN);
+        if rest > 0 {
+            self.problems.push(format!("and {rest} more violations"));
+        }
+        if !self.problems.is_empty() {
+            let downs = history.downs.iter().map(|down| {
+                let (from, until) = (down.from.as_millis(), down.until.as_millis());
+                if down.until == Duration::MAX {
+                    return format!("{} was down from {from} ms", name(down.node));
+                }
+                format!("{} was down from {from} to {until} ms", name(down.node))
+            });
+            self.problems.extend(downs);
+        }
+    }
+
+    /// Of a scenario that could not be run to its end.
+    #[must_use]
+    pub fn failed(scenario: Scenario, spread: Spread, error: &anyhow::Error) -> Self {
+        Self { problems: vec![format!("{error:#}")], ..Self::new(scenario, spread) }
+    }
+
+    /// Adds what came of the same scenario with another cluster.
+    pub(super) fn join(&mut self, other: Self) {
+        self.sessions += other.sessions;
+        self.writes += other.writes;
+        self.lost += other.lost;
+        self.stale += other.stale;
+        self.failed += other.failed;
+        self.in_flight += other.in_flight;
+        self.full = self.full.max(other.full);
+        self.problems.extend(other.problems);
+    }
+
+    /// Says that something is wrong.
+    pub(super) fn object(&mut self, problem: impl Into<String>) {
+        self.problems.push(problem.into());
+    }
+
+    /// Nothing may be lost, stale or failed, and what else the scenario promises holds.
+    #[must_use]
+    pub const fn is_well(&self) -> bool {
+        self.lost == 0 && self.stale == 0 && self.failed == 0 && self.problems.is_empty()
+    }
+}
+
+/// Rows under their head.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Table {
+    /// The rows, in the order in which they came about.
+    pub rows: Vec<Row>,
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{:<16}{:<16}{:>9}{:>9}{:>6}{:>7}{:>8}{:>11}{:>9}",
+            "scenario",
+            "spread",
+            "sessions",
+            "writes",
+            "lost",
+            "stale",
+            "failed",
+            "in flight",
+            "s full"
+        )?;
+        for row in &self.rows {
+            writeln!(
+                f,
+                "{:<16}{:<16}{:>9}{:>9}{:>6}{:>7}{:>8}{:>11}{:>9.1}{}",
+                row.scenario,
+                row.spread,
+                row.sessions,
+                row.writes,
+                row.lost,
+                row.stale,
+                row.failed,
+                row.in_flight,
+                row.full.as_secs_f64(),
+                if row.is_well() { "" } else { "  WRONG" },
+            )?;
+        }
+        Ok(())
+    }
+}
