@@ -19,6 +19,10 @@ pub struct NetworkStatus {
     pub datagrams_stray: u64,
     /// Peers that broke the rules of a lane: a frame that is too long or cut, a wrong stream.
     pub frames_refused: u64,
+    /// Requests of operators that were taken.
+    pub operator_requests: u64,
+    /// Requests of operators that were refused.
+    pub operator_requests_refused: u64,
     /// Links that came up.
     pub links_up: u64,
     /// Links that ended.
@@ -34,6 +38,8 @@ impl NetworkStatus {
             datagrams: counters.datagrams,
             datagrams_stray: counters.datagrams_stray,
             frames_refused: counters.frames_refused,
+            operator_requests: counters.operator_requests,
+            operator_requests_refused: counters.operator_requests_refused,
             links_up: counters.links_up,
             links_down: counters.links_down,
         }
