@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use membership::voters::{Candidate, Pulse, Situation, VoterPolicy, next_change};
 use membership::{Place, RaftId, RaftStatus};
-use protocol::{Decision, MemberName, View};
+use protocol::{Decision, Member, MemberName};
 use session::Inc;
 use tokio::time::Instant;
 
@@ -111,7 +111,7 @@ impl Steward {
         let at = |moment: Instant| millis(moment.saturating_duration_since(self.begin));
         let own_id = self.voter.as_ref()?.status().raft_id;
         let own_name = member_name(&self.me.name);
-        let candidate = |member: &protocol::Member| {
+        let candidate = |member: &Member| {
             let (raft_id, pulse) = if member.name == own_name {
                 (own_id, Pulse::AliveSince(0))
             } else if let Some(heard) = self.heard.get(&member.name) {
@@ -147,15 +147,23 @@ impl Steward {
     // Rule V12.
     pub(super) fn advance_leaving(&mut self, inc: Inc) {
         let Some(view) = self.chart.as_ref().map(|chart| &chart.view) else { return };
-        let is_leaving = |view: &View| {
-            view.members.iter().any(|member| member.inc == Some(inc) && member.leaving)
+        let is_leaving =
+            view.members.iter().any(|member| member.inc == Some(inc) && member.leaving);
+        let silent = self.driver.suspects();
+        let stays = |member: &Member| {
+            let others = member.inc.filter(|other| *other != inc);
+            !member.leaving && others.is_some_and(|other| !silent.contains(&other))
         };
-        if !view.members.iter().any(|member| member.inc != Some(inc) && !member.leaving) {
+        // The others are told first, so that those who leave at the same time do not wait for this
+        // node; if nobody is left to decide it, that is tried once.
+        if !is_leaving && !self.has_said_goodbye {
+            self.propose(What::Drain, Decision::Drain { inc });
+        } else if !view.members.iter().any(stays) {
             // Nobody stays that could take anything over.
             self.leaving.drain(..).for_each(|done| {
                 let _ = done.send(());
             });
-        } else if !is_leaving(view) {
+        } else if !is_leaving {
             self.propose(What::Drain, Decision::Drain { inc });
         } else if self.driver.has_handed_over() && !self.has_duty() {
             self.propose(What::Leave, Decision::Remove { inc, accept_loss: false });

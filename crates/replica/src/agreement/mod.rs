@@ -219,6 +219,8 @@ struct Steward {
     given_up: BTreeSet<Inc>,
     was_member: bool,
     leaving: Vec<oneshot::Sender<()>>,
+    /// True once it was tried to tell the others that this node leaves.
+    has_said_goodbye: bool,
     is_leaving: bool,
     looks_for_seeds: tokio::task::AbortHandle,
 }
@@ -282,6 +284,7 @@ impl Steward {
             given_up: BTreeSet::new(),
             was_member: false,
             leaving: Vec::new(),
+            has_said_goodbye: false,
             is_leaving: false,
             looks_for_seeds,
         }

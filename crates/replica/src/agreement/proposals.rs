@@ -93,6 +93,7 @@ impl Steward {
                 tracing::error!("removing {} loses {slots} slots of 4096: it was the last", inc.0);
                 self.given_up.insert(inc);
             }
+            (What::Drain, _) => self.has_said_goodbye = true,
             (What::Join, Err(error)) => {
                 tracing::warn!("this node has not been let in yet: {error}");
             }

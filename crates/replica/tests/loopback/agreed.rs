@@ -211,3 +211,20 @@ async fn all_nodes_are_restarted_one_after_the_other() {
     }
     assert!(fs::exists(cluster.folder().join("data-n1")).unwrap());
 }
+
+/// A whole service is stopped: nobody waits for others that go as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn all_nodes_are_stopped_at_once() {
+    let mut cluster = Cluster::of(3, "").await;
+    let mut visitor = Browser::default();
+    visitor.ok(cluster.app(1), "/login?user=ada").await;
+    let nodes: Vec<Replica> = std::mem::take(&mut cluster.nodes).into_values().collect();
+    let stops = nodes.iter().map(|node| {
+        let node = node.clone();
+        tokio::spawn(async move { node.stop().await })
+    });
+    for stopped in stops.collect::<Vec<_>>() {
+        // Shorter than `node.drain_timeout`, after which it would be an error.
+        stopped.await.unwrap().unwrap();
+    }
+}
