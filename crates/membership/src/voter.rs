@@ -260,6 +260,10 @@ impl Voter {
                 let voters = status.voters.into_keys().filter(|id| Some(*id) != instead_of);
                 ChangeMembers::ReplaceAllVoters(voters.chain([add]).collect())
             }
+            VoterChange::Grow(pair) => {
+                let voters = status.voters.into_keys().chain(pair);
+                ChangeMembers::ReplaceAllVoters(voters.collect())
+            }
             VoterChange::Finish(voters) => ChangeMembers::ReplaceAllVoters(voters),
             VoterChange::RemoveVoter(id) => ChangeMembers::RemoveVoters([id].into()),
             VoterChange::RemoveLearner(id) => ChangeMembers::RemoveNodes([id].into()),

@@ -86,6 +86,9 @@ pub enum VoterChange {
         /// Who votes no more.
         instead_of: Option<RaftId>,
     },
+    /// These two learners are voters from now on, both at once: two voters alone would decide nothing
+    /// when either is lost, as often as one, and one has just been enough.
+    Grow([RaftId; 2]),
     /// This one votes no more, and nobody takes its place.
     RemoveVoter(RaftId),
     /// This one is told the log no more.
@@ -109,18 +112,29 @@ pub fn next_change(situation: &Situation, policy: &VoterPolicy) -> Option<VoterC
         remaining.extend(others.into_iter().take(missing));
         return Some(VoterChange::Finish(remaining));
     }
-    // One that is to vote and does not yet: told the log first, a voter when it has it.
-    if let Some(add) = wanted.difference(voters).next().copied() {
+    // One that is to vote and does not yet: told the log first, a voter when it has it. Two if their
+    // number grows by two.
+    let newcomers: Vec<RaftId> = wanted.difference(voters).copied().collect();
+    if let Some(add) = newcomers.first().copied() {
         if let Some(learner) = choice.useless_learner(&wanted) {
             return Some(VoterChange::RemoveLearner(learner));
         }
-        let candidate = situation.candidates.get(&add)?;
-        if !situation.learners.contains(&add) {
-            let (name, zone) = (candidate.name.clone(), candidate.zone.clone());
-            return Some(VoterChange::AddLearner { id: add, place: Place { name, zone } });
+        let pair = match newcomers[..] {
+            [one, other, ..] if wanted.len() >= voters.len() + 2 => Some([one, other]),
+            _ => None,
+        };
+        for id in pair.unwrap_or([add; 2]) {
+            let candidate = situation.candidates.get(&id)?;
+            if !situation.learners.contains(&id) {
+                let (name, zone) = (candidate.name.clone(), candidate.zone.clone());
+                return Some(VoterChange::AddLearner { id, place: Place { name, zone } });
+            }
+            if !candidate.caught_up {
+                return None;
+            }
         }
-        if !candidate.caught_up {
-            return None;
+        if let Some(pair) = pair {
+            return Some(VoterChange::Grow(pair));
         }
         let instead_of = choice.dispensable(&wanted).filter(|_| voters.len() >= wanted.len());
         return Some(VoterChange::Promote { add, instead_of });
@@ -311,6 +325,12 @@ mod tests {
                 assert!(situation.learners.remove(add) && situation.voters.insert(*add));
                 assert!(instead_of.is_none_or(|gone| situation.voters.remove(&gone)));
             }
+            VoterChange::Grow(pair) => {
+                for add in pair {
+                    assert!(situation.candidates[add].caught_up, "first a learner that has all");
+                    assert!(situation.learners.remove(add) && situation.voters.insert(*add));
+                }
+            }
             VoterChange::RemoveVoter(id) => assert!(situation.voters.remove(id)),
             VoterChange::RemoveLearner(id) => assert!(situation.learners.remove(id)),
             VoterChange::Finish(voters) => {
@@ -379,12 +399,23 @@ mod tests {
 
     #[test]
     fn a_learner_that_has_not_caught_up_is_waited_for() {
-        let mut situation = situation(&["z"; 3], 1);
-        situation.learners.insert(RaftId(2));
+        let mut situation = situation(&["z"; 3], 2);
+        situation.learners.insert(RaftId(3));
         assert_eq!(next_change(&situation, &VoterPolicy::default()), None);
-        situation.candidates.get_mut(&RaftId(2)).unwrap().caught_up = true;
-        let promote = VoterChange::Promote { add: RaftId(2), instead_of: None };
+        situation.candidates.get_mut(&RaftId(3)).unwrap().caught_up = true;
+        let promote = VoterChange::Promote { add: RaftId(3), instead_of: None };
         assert_eq!(next_change(&situation, &VoterPolicy::default()), Some(promote));
+    }
+
+    #[test]
+    fn one_voter_becomes_three_and_never_two() {
+        let mut situation = situation(&["z"; 3], 1);
+        for expected in [1, 1, 3] {
+            let change = next_change(&situation, &VoterPolicy::default()).unwrap();
+            carry_out(&mut situation, &change);
+            assert_eq!(situation.voters.len(), expected, "{change:?}");
+        }
+        assert_eq!(next_change(&situation, &VoterPolicy::default()), None);
     }
 
     #[test]
