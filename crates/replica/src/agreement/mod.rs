@@ -569,7 +569,7 @@ impl Steward {
 
     fn leads(&self) -> bool {
         let status = self.voter.as_ref().map(|voter| voter.status());
-        status.and_then(|status| status.raft).is_some_and(|raft| raft.is_leader)
+        status.and_then(|status| status.raft).is_some_and(|raft| duties::is_leading(&raft))
     }
 
     fn propose(&mut self, what: What, decision: Decision) {
