@@ -135,6 +135,11 @@ impl Visitor<'_> {
         match &call.outcome {
             Outcome::Done { value, .. } => self.done(call, *value),
             Outcome::NoSession => self.no_session(call),
+            // A node that hung gives up what it held when it goes on.
+            Outcome::Refused { status: 503, .. } if history.was_down(call) => {
+                self.findings.failed_in_flight += 1;
+                self.unknown(call.op);
+            }
             Outcome::Refused { .. } => {
                 self.report(Kind::Error, 1, call, "an answer");
                 self.unknown(call.op);

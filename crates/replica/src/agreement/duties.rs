@@ -24,6 +24,13 @@ pub(super) fn is_silent(heard: Instant, now: Instant) -> bool {
     now.saturating_duration_since(heard) > SILENT
 }
 
+/// Whether a voter leads. One that led when its process ended takes itself for the leader when it
+/// is started again, until somebody tells it otherwise, and who votes no more is told nothing: so
+/// others must have answered it as their leader.
+pub(super) fn is_leading(raft: &RaftStatus) -> bool {
+    raft.is_leader && (raft.voters.len() == 1 || raft.quorum_ack_ms.is_some())
+}
+
 /// What to think of a member of which nothing was heard since this process began: a leader that was
 /// started again must not take those away who vote with it before they have had time to answer.
 fn unheard(name: &MemberName, voters: &BTreeMap<RaftId, Place>) -> Option<(RaftId, Pulse)> {
@@ -35,7 +42,7 @@ impl Steward {
     pub(super) fn handle_tick(&mut self) {
         self.look_for_suspects();
         if let Some(raft) = self.voter.as_ref().and_then(|voter| voter.status().raft)
-            && raft.is_leader
+            && is_leading(&raft)
         {
             self.remove_silent(raft.term);
             self.look_after_voters(&raft);
@@ -185,6 +192,27 @@ impl Steward {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_leader_that_was_started_again_leads_when_a_majority_has_answered() {
+        let place = Place { name: "n".into(), zone: "".into() };
+        let voters = |count| (0..count).map(|id| (RaftId(id), place.clone())).collect();
+        let status = |is_leader, count, quorum_ack_ms| RaftStatus {
+            leader: Some(RaftId(0)),
+            is_leader,
+            term: 1,
+            applied: None,
+            quorum_ack_ms,
+            is_joint: false,
+            voters: voters(count),
+            learners: BTreeMap::new(),
+            caught_up: [].into(),
+        };
+        assert!(!is_leading(&status(true, 3, None)));
+        assert!(is_leading(&status(true, 3, Some(0))));
+        assert!(is_leading(&status(true, 1, None)));
+        assert!(!is_leading(&status(false, 1, None)));
+    }
 
     #[test]
     fn a_voter_that_has_not_been_heard_yet_goes_on_voting() {

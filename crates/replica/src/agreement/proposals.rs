@@ -8,13 +8,14 @@ use protocol::{Decision, MemberName, Refused};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::duties::is_leading;
 use super::{Done, PATIENCE, PAUSE, Steward, What};
 use crate::links::member_name;
 
 impl Steward {
     pub(super) fn leads(&self) -> bool {
         let status = self.voter.as_ref().map(|voter| voter.status());
-        status.and_then(|status| status.raft).is_some_and(|raft| raft.is_leader)
+        status.and_then(|status| status.raft).is_some_and(|raft| is_leading(&raft))
     }
 
     pub(super) fn propose(&mut self, what: What, decision: Decision) {
