@@ -79,7 +79,7 @@ impl Frame {
         match self {
             Self::Envelope(envelope) => encode(ENVELOPE, envelope),
             Self::Heartbeat(heartbeat) => encode(HEARTBEAT, heartbeat),
-            Self::Letter(bytes) => [&[WIRE_VERSION, LETTER], &bytes[..]].concat(),
+            Self::Letter(bytes) => encode(LETTER, bytes),
         }
     }
 
@@ -92,7 +92,7 @@ impl Frame {
         match kind(bytes)? {
             (ENVELOPE, body) => Ok(Self::Envelope(decode(body)?)),
             (HEARTBEAT, body) => Ok(Self::Heartbeat(decode(body)?)),
-            (LETTER, body) => Ok(Self::Letter(body.to_vec())),
+            (LETTER, body) => Ok(Self::Letter(decode(body)?)),
             (kind, _) => Err(WireError::Kind(kind)),
         }
     }

@@ -18,6 +18,7 @@ use protocol::{
 };
 use session::{Core, Edit, Inc, SessionKey, Slot, Time, Token, User, Version};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 use transport::{Endpoint, NodeName, SendError};
 
 use crate::clock::Clock;
@@ -39,6 +40,8 @@ pub(crate) struct Driver {
     synced: watch::Sender<bool>,
     /// How many shards have caught up in the layout of each epoch.
     synced_in: Mutex<BTreeMap<u64, u16>>,
+    /// When this process went on after it had hung, until the others answer it again.
+    hung: Mutex<Option<Instant>>,
     /// Takes what concerns membership, where members are agreed on.
     notices: Option<mpsc::Sender<Notice>>,
     /// True once no more requests are taken, so that what there is can be brought to the others.
@@ -119,6 +122,7 @@ impl Driver {
             meters: Meters::default(),
             synced: watch::Sender::new(false),
             synced_in: Mutex::default(),
+            hung: Mutex::new(None),
             notices,
             is_closed: AtomicBool::new(false),
         };
@@ -300,12 +304,6 @@ impl Driver {
     /// True if this process is a member.
     pub(crate) fn is_member(&self) -> bool {
         !self.shards.read().is_empty()
-    }
-
-    fn look_synced(&self) {
-        let mut synced = self.is_member();
-        self.each(|node| synced &= node.is_synced());
-        self.synced.send_if_modified(|known| std::mem::replace(known, synced) != synced);
     }
 
     // --- how the parts meet ---

@@ -190,6 +190,10 @@ impl Replica {
             let reason = waits_for.unwrap_or_else(|| "joining the cluster".to_owned());
             return Health::Starting { reason };
         }
+        if self.shared.driver.is_coming_back() {
+            let reason = "it hung, and waits until the others answer it".to_owned();
+            return Health::Starting { reason };
+        }
         let mut behind = 0;
         let mut is_synced = true;
         self.shared.driver.each(|node| {

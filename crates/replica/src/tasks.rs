@@ -9,11 +9,12 @@ use protocol::limits::TICK_MS;
 use session::TokenKeys;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use transport::{DownReason, Event, Events, NodeName};
 
 use crate::config::TokenKeyFile;
 use crate::driver::Driver;
+use crate::limits::HUNG;
 use crate::links::SUPERSEDED;
 
 /// The tasks; they end when this is dropped.
@@ -167,8 +168,14 @@ impl Reader {
 async fn tick(driver: Arc<Driver>) {
     let mut ticks = interval(Duration::from_millis(TICK_MS));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut last = Instant::now();
     loop {
         ticks.tick().await;
+        let now = Instant::now();
+        if now.duration_since(last) > HUNG {
+            driver.note_hung(now);
+        }
+        last = now;
         driver.handle_tick();
     }
 }

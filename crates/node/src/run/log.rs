@@ -3,16 +3,18 @@
 use std::io::{self, IsTerminal as _};
 
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
 
 use crate::cli::LogFormat;
 
-/// From now on what is logged is written; which lines is said by `RUST_LOG`, by default all from
-/// the level `info`.
+/// Which lines are written unless `RUST_LOG` says so: openraft tells its whole state at `info`.
+const DEFAULT: &str = "info,openraft=warn";
+
+/// From now on what is logged is written; which lines is said by `RUST_LOG`.
 pub(super) fn start(format: LogFormat) {
-    let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into());
+    let said = std::env::var(EnvFilter::DEFAULT_ENV).ok().filter(|said| !said.is_empty());
+    let filter = EnvFilter::builder().parse_lossy(said.as_deref().unwrap_or(DEFAULT));
     let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter.from_env_lossy())
+        .with_env_filter(filter)
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal());
     match format {

@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use protocol::View;
 use protocol::wire::Frame;
 use session::{Inc, Time};
+use tokio::time::Instant;
 use transport::NodeName;
 
 use super::{Driver, Notice};
-use crate::limits::SHARDS;
+use crate::limits::{COME_BACK_MAX, COME_BACK_MIN, HUNG, SHARDS};
 use crate::links::{Agreed, Linked, member_name, process};
 
 impl Driver {
@@ -141,5 +142,29 @@ impl Driver {
     /// Sends a letter to a node that there is a link with; false if it cannot be sent now.
     pub(crate) fn send_letter(&self, peer: &NodeName, letter: Vec<u8>) -> bool {
         self.send(peer, transport::Lane::Control, Frame::Letter(letter).encode())
+    }
+
+    /// This process goes on after it has hung.
+    pub(crate) fn note_hung(&self, now: Instant) {
+        tracing::warn!("this process hung for more than {HUNG:?}");
+        *self.hung.lock() = Some(now);
+    }
+
+    /// True while this process has hung and does not know yet who still answers it.
+    pub(crate) fn is_coming_back(&self) -> bool {
+        let Some(at) = *self.hung.lock() else { return false };
+        let since = at.elapsed();
+        let all_answer = || self.suspects().is_empty();
+        let is_back = since >= COME_BACK_MAX || (since >= COME_BACK_MIN && all_answer());
+        if is_back {
+            *self.hung.lock() = None;
+        }
+        !is_back
+    }
+
+    pub(super) fn look_synced(&self) {
+        let mut synced = self.is_member();
+        self.each(|node| synced &= node.is_synced());
+        self.synced.send_if_modified(|known| std::mem::replace(known, synced) != synced);
     }
 }
