@@ -263,9 +263,13 @@ impl World {
         // A stamper that owns the slot no more is about to give its copy up.
         let lasting = |h: &usize| self.is_present(*h) && self.counts(*h, key);
         let holders = (0..self.hosts.len()).filter(lasting).filter(has).count();
-        let crashed = (got + 1).saturating_sub(holders);
-        let got = got.min(crashed + self.spare_copies(key));
+        let spare = self.spare_copies(key);
         let record = self.oracle.records.entry(key).or_default();
+        // An answer may come long after the write: who held it and died in between has died of it.
+        let died = record.died.iter().filter(|held| held.covers_all(version)).count();
+        let died = if version.is_empty() { 0 } else { died };
+        let crashed = (got + 1).saturating_sub(holders).max(died);
+        let got = got.min(crashed + spare);
         if version.is_empty() {
             record.end_acked = Some((got, crashed));
             return;

@@ -53,6 +53,8 @@ pub(crate) struct Record {
     /// Hash of the content at each version that was ever seen.
     contents: BTreeMap<u64, u64>,
     pub(crate) acked: Vec<AckedWrite>,
+    /// What processes held of it that died.
+    pub(crate) died: Vec<Version>,
     /// Of an acknowledged end: copies beside the first, and processes that held it and died.
     pub(crate) end_acked: Option<(usize, usize)>,
     /// By which stamp each value was written here.

@@ -75,9 +75,12 @@ impl World {
                 lost.push(index);
             }
         }
+        let held = self.oracle.seen[host].get(&key).filter(|_| self.is_present(host));
+        let held = held.map(|seen| seen.version.clone());
         let ended_here = self.oracle.seen[host].get(&key).is_some_and(|s| s.ended.is_some());
         self.report.lost += lost.len() as u64;
         let Some(record) = self.oracle.records.get_mut(&key) else { return Ok(()) };
+        record.died.extend(held);
         for index in crashed {
             record.acked[index].crashed += 1;
         }
