@@ -303,7 +303,9 @@ impl Cluster {
                     return Err(told("I-RYW", host, "serves less than the token names"));
                 }
                 for (write, since) in self.ledger.writes.iter().zip(&read.holders_of) {
-                    let Some(stamp) = write.stamp.filter(|s| lost.covers(*s)) else { continue };
+                    // What is lost of a writer is what follows the writes that are served.
+                    let is_lost = |s: &Stamp| lost.covers(*s) && !session.version.covers(*s);
+                    let Some(stamp) = write.stamp.filter(is_lost) else { continue };
                     if let Some(holder) = still(since, &|node| write.is_held_by(node)) {
                         let detail = format!("calls {stamp:?} lost, which {holder:?} has");
                         return Err(told("K3", host, &detail));
