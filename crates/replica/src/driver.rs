@@ -4,6 +4,7 @@
 //! A shard is locked for one call into its state machine and for taking out what that produced.
 //! Encoding, sending and answering happen afterwards, and nothing is awaited under a lock.
 
+mod hang;
 mod members;
 
 use std::collections::{BTreeMap, HashMap};
@@ -21,6 +22,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use transport::{Endpoint, NodeName, SendError};
 
+pub(crate) use self::hang::HUNG;
+use self::hang::Hang;
 use crate::clock::Clock;
 use crate::limits::{COMMIT_TIMEOUT, OPEN_TIMEOUT, SHARDS};
 use crate::links::{Agreed, Links, member_name};
@@ -40,8 +43,7 @@ pub(crate) struct Driver {
     synced: watch::Sender<bool>,
     /// How many shards have caught up in the layout of each epoch.
     synced_in: Mutex<BTreeMap<u64, u16>>,
-    /// When this process went on after it had hung, until the others answer it again.
-    hung: Mutex<Option<Instant>>,
+    hang: Mutex<Hang>,
     /// Takes what concerns membership, where members are agreed on.
     notices: Option<mpsc::Sender<Notice>>,
     /// True once no more requests are taken, so that what there is can be brought to the others.
@@ -122,7 +124,7 @@ impl Driver {
             meters: Meters::default(),
             synced: watch::Sender::new(false),
             synced_in: Mutex::default(),
-            hung: Mutex::new(None),
+            hang: Mutex::default(),
             notices,
             is_closed: AtomicBool::new(false),
         };

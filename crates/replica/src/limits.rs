@@ -39,16 +39,6 @@ pub(crate) const ROTATED_IDS_MAX: usize = 16_384;
 /// members are agreed on. More wait.
 pub const STRANGERS_MAX: usize = 64;
 
-/// A process that did nothing for so long hung: the others have heard nothing of it.
-pub(crate) const HUNG: Duration = Duration::from_secs(1);
-
-/// A process that hung is not ready for as long at least: by then it has noticed whose links are
-/// gone, and others have told it of a later view.
-pub(crate) const COME_BACK_MIN: Duration = Duration::from_secs(1);
-
-/// And for as long at most, whoever does not answer it.
-pub(crate) const COME_BACK_MAX: Duration = Duration::from_secs(5);
-
 /// How often a stop that cannot end says what is missing.
 pub(crate) const FLUSH_REPORT_INTERVAL: Duration = Duration::from_secs(5);
 

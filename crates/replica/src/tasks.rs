@@ -13,8 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use transport::{DownReason, Event, Events, NodeName};
 
 use crate::config::TokenKeyFile;
-use crate::driver::Driver;
-use crate::limits::HUNG;
+use crate::driver::{Driver, HUNG};
 use crate::links::SUPERSEDED;
 
 /// The tasks; they end when this is dropped.

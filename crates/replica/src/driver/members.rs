@@ -8,8 +8,9 @@ use session::{Inc, Time};
 use tokio::time::Instant;
 use transport::NodeName;
 
+use super::hang::HUNG;
 use super::{Driver, Notice};
-use crate::limits::{COME_BACK_MAX, COME_BACK_MIN, HUNG, SHARDS};
+use crate::limits::SHARDS;
 use crate::links::{Agreed, Linked, member_name, process};
 
 impl Driver {
@@ -147,19 +148,12 @@ impl Driver {
     /// This process goes on after it has hung.
     pub(crate) fn note_hung(&self, now: Instant) {
         tracing::warn!("this process hung for more than {HUNG:?}");
-        *self.hung.lock() = Some(now);
+        self.hang.lock().ends(now);
     }
 
     /// True while this process has hung and does not know yet who still answers it.
     pub(crate) fn is_coming_back(&self) -> bool {
-        let Some(at) = *self.hung.lock() else { return false };
-        let since = at.elapsed();
-        let all_answer = || self.suspects().is_empty();
-        let is_back = since >= COME_BACK_MAX || (since >= COME_BACK_MIN && all_answer());
-        if is_back {
-            *self.hung.lock() = None;
-        }
-        !is_back
+        self.hang.lock().matters(Instant::now(), || self.suspects().is_empty())
     }
 
     pub(super) fn look_synced(&self) {

@@ -107,6 +107,28 @@ impl Cluster {
     }
 }
 
+/// A session has one backup.
+const BACKUPS: &str = "replication = { mode = \"primary-backup\", backups = 1 }\n";
+
+/// Visitors, and what each of them has counted.
+type Visitors = Vec<(Browser, u64)>;
+
+/// So many visitors who have just logged in.
+async fn visitors(cluster: &Cluster, count: usize) -> Visitors {
+    let mut visitors = vec![(Browser::default(), 0); count];
+    for (visitor, _) in &mut visitors {
+        visitor.ok(cluster.app(1), "/login?user=ada").await;
+    }
+    visitors
+}
+
+/// Each of them goes from node to node.
+async fn all_shop(cluster: &Cluster, visitors: &mut Visitors) {
+    for (visitor, count) in visitors {
+        shops(cluster, visitor, count).await;
+    }
+}
+
 /// A visitor goes from node to node.
 async fn shops(cluster: &Cluster, visitor: &mut Browser, count: &mut u64) {
     for name in cluster.apps.keys() {
@@ -146,16 +168,10 @@ async fn a_node_that_waits_for_others_says_so() {
 /// One node holds a session, with one backup; any node serves it.
 #[tokio::test(flavor = "multi_thread")]
 async fn sessions_live_on_two_of_four_nodes_and_are_served_by_all() {
-    let backups = "replication = { mode = \"primary-backup\", backups = 1 }\n";
-    let cluster = Cluster::of(4, backups).await;
-    let mut visitors: Vec<(Browser, u64)> = vec![(Browser::default(), 0); 20];
-    for round in 0..3 {
-        for (visitor, count) in &mut visitors {
-            if round == 0 {
-                visitor.ok(cluster.app(1), "/login?user=ada").await;
-            }
-            shops(&cluster, visitor, count).await;
-        }
+    let cluster = Cluster::of(4, BACKUPS).await;
+    let mut visitors = visitors(&cluster, 20).await;
+    for _ in 0..3 {
+        all_shop(&cluster, &mut visitors).await;
     }
     let held = || cluster.nodes.values().map(|node| node.status().sessions).sum::<usize>();
     until("there are two copies of each", || held() == 2 * visitors.len()).await;
@@ -166,49 +182,33 @@ async fn sessions_live_on_two_of_four_nodes_and_are_served_by_all() {
 /// A node goes without a farewell, and comes back with an empty memory and its directory.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_is_gone_is_removed_and_comes_back() {
-    let backups = "replication = { mode = \"primary-backup\", backups = 1 }\n";
-    let mut cluster = Cluster::of(3, backups).await;
-    let mut visitors: Vec<(Browser, u64)> = vec![(Browser::default(), 0); 10];
-    for (visitor, count) in &mut visitors {
-        visitor.ok(cluster.app(1), "/login?user=ada").await;
-        shops(&cluster, visitor, count).await;
-    }
+    let mut cluster = Cluster::of(3, BACKUPS).await;
+    let mut visitors = visitors(&cluster, 10).await;
+    all_shop(&cluster, &mut visitors).await;
     cluster.apps.remove("n2");
     drop(cluster.nodes.remove("n2"));
-    for (visitor, count) in &mut visitors {
-        shops(&cluster, visitor, count).await;
-    }
+    all_shop(&cluster, &mut visitors).await;
     until("n2 is removed", || cluster.members(1) == ["n1", "n3"]).await;
     cluster.ready().await;
     cluster.start(2).await;
     cluster.ready().await;
-    for (visitor, count) in &mut visitors {
-        shops(&cluster, visitor, count).await;
-    }
+    all_shop(&cluster, &mut visitors).await;
 }
 
 /// Nodes are stopped and started one after the other; each hands over before it goes.
 #[tokio::test(flavor = "multi_thread")]
 async fn all_nodes_are_restarted_one_after_the_other() {
-    let backups = "replication = { mode = \"primary-backup\", backups = 1 }\n";
-    let mut cluster = Cluster::of(3, backups).await;
-    let mut visitors: Vec<(Browser, u64)> = vec![(Browser::default(), 0); 10];
-    for (visitor, count) in &mut visitors {
-        visitor.ok(cluster.app(1), "/login?user=ada").await;
-        shops(&cluster, visitor, count).await;
-    }
+    let mut cluster = Cluster::of(3, BACKUPS).await;
+    let mut visitors = visitors(&cluster, 10).await;
+    all_shop(&cluster, &mut visitors).await;
     for number in [1, 2, 3] {
         cluster.stop(number).await;
         cluster.ready().await;
-        for (visitor, count) in &mut visitors {
-            shops(&cluster, visitor, count).await;
-        }
+        all_shop(&cluster, &mut visitors).await;
         cluster.start(number).await;
         cluster.ready().await;
     }
-    for (visitor, count) in &mut visitors {
-        shops(&cluster, visitor, count).await;
-    }
+    all_shop(&cluster, &mut visitors).await;
     assert!(fs::exists(cluster.folder().join("data-n1")).unwrap());
 }
 
