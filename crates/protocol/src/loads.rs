@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use session::{Inc, SessionKey, State, Time, Version};
+use session::{Inc, SessionKey, State, Time, Tombstone, Version};
 
 use crate::event::Ticket;
 use crate::limits::{FETCH_RETRY_MS, LOADS_FOR_PEERS_MAX, LOADS_MAX, LOADS_PER_PEER_MAX};
@@ -146,6 +146,14 @@ impl Loads {
         self.next += 1;
         self.waiting.insert(self.next, load);
         Ok(self.next)
+    }
+
+    /// A session has ended here. Whoever waits for it learns so, also if this node does not own it
+    /// and the owner that is asked has not heard of the end.
+    // Rule D4.
+    pub(crate) fn end(&mut self, key: SessionKey, tombstone: Tombstone) {
+        let waiting = self.waiting.values_mut().filter(|load| load.key == key);
+        waiting.for_each(|load| load.join(State::Ended(tombstone)));
     }
 
     /// The owners have changed: what the earlier ones answered is not what has to be known.

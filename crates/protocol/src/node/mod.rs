@@ -449,6 +449,7 @@ impl Node {
             Effect::Ended => {
                 self.counters.ended += 1;
                 if let Some(State::Ended(tombstone)) = self.store.get(key) {
+                    self.loads.end(key, *tombstone);
                     let quorum = commit::quorum(&self.placement, &self.view, &self.options);
                     let gone = self.waiters.end(key, tombstone.reason, quorum);
                     self.answer_all(gone);
