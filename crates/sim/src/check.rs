@@ -10,7 +10,7 @@ use session::{Body, Content, Session, SessionKey, Stamp, State, Time, Version};
 
 use crate::client::{COUNTER, Purpose, Request, Stage, name};
 use crate::fault::FaultKind;
-use crate::oracle::AckedWrite;
+use crate::oracle::{AckedWrite, Dead};
 use crate::world::{Violation, World};
 
 impl World {
@@ -264,12 +264,13 @@ impl World {
         let lasting = |h: &usize| self.is_present(*h) && self.counts(*h, key);
         let holders = (0..self.hosts.len()).filter(lasting).filter(has).count();
         let spare = self.spare_copies(key);
+        let had = |dead: &Dead| dead.had(version);
+        let goes = self.died_with_newest(key, &|host| has(&host), &had);
         let record = self.oracle.records.entry(key).or_default();
         // An answer may come long after the write: who held it and died in between has died of it.
-        let died = record.died.iter().filter(|held| held.covers_all(version)).count();
-        let died = if version.is_empty() { 0 } else { died };
+        let died = record.died.iter().filter(|dead| had(dead)).count();
         let crashed = (got + 1).saturating_sub(holders).max(died);
-        let got = got.min(crashed + spare);
+        let got = got.min(if goes { crashed.saturating_sub(1) } else { crashed + spare });
         if version.is_empty() {
             record.end_acked = Some((got, crashed));
             return;

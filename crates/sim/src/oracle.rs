@@ -45,6 +45,19 @@ pub(crate) struct AckedWrite {
     pub(crate) crashed: usize,
 }
 
+/// A process that died, and what it held of a session: a version, or its end.
+pub(crate) struct Dead {
+    pub(crate) inc: Inc,
+    pub(crate) held: Option<Version>,
+}
+
+impl Dead {
+    /// True if it had that version, or the end where there is none.
+    pub(crate) fn had(&self, version: &Version) -> bool {
+        self.held.as_ref().is_none_or(|held| !version.is_empty() && held.covers_all(version))
+    }
+}
+
 /// What is known of one session.
 #[derive(Default)]
 pub(crate) struct Record {
@@ -53,8 +66,8 @@ pub(crate) struct Record {
     /// Hash of the content at each version that was ever seen.
     contents: BTreeMap<u64, u64>,
     pub(crate) acked: Vec<AckedWrite>,
-    /// What processes held of it that died.
-    pub(crate) died: Vec<Version>,
+    /// Processes that held it and died.
+    pub(crate) died: Vec<Dead>,
     /// Of an acknowledged end: copies beside the first, and processes that held it and died.
     pub(crate) end_acked: Option<(usize, usize)>,
     /// By which stamp each value was written here.

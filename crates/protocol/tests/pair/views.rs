@@ -396,9 +396,7 @@ fn an_end_that_arrives_while_a_request_asks_others_holds() {
     });
     let ticket = net.ask_open(0, key, None);
     net.commit(1, net.end(1, key, Ack::Local));
-    net.lose(move |e| {
-        is_apart(e) || (e.to == a && matches!(e.message, Message::Fetched { .. }))
-    });
+    net.lose(move |e| is_apart(e) || (e.to == a && matches!(e.message, Message::Fetched { .. })));
     net.run_until("a hears of the end", |net| {
         matches!(net.node(0).store().get(key), Some(State::Ended(_)))
     });

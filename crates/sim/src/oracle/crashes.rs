@@ -2,7 +2,7 @@
 
 use session::{Inc, SessionKey, Stamp, Time};
 
-use super::Seen;
+use super::{Dead, Seen};
 use crate::world::log::Agreed;
 use crate::world::{Violation, World};
 
@@ -75,12 +75,16 @@ impl World {
                 lost.push(index);
             }
         }
-        let held = self.oracle.seen[host].get(&key).filter(|_| self.is_present(host));
-        let held = held.map(|seen| seen.version.clone());
+        let inc = self.hosts[host].process.as_ref().filter(|p| !p.removed).map(|p| p.inc);
+        let seen = self.oracle.seen[host].get(&key);
+        let died = inc.zip(seen).map(|(inc, seen)| Dead {
+            inc,
+            held: seen.ended.is_none().then(|| seen.version.clone()),
+        });
         let ended_here = self.oracle.seen[host].get(&key).is_some_and(|s| s.ended.is_some());
         self.report.lost += lost.len() as u64;
         let Some(record) = self.oracle.records.get_mut(&key) else { return Ok(()) };
-        record.died.extend(held);
+        record.died.extend(died);
         for index in crashed {
             record.acked[index].crashed += 1;
         }
@@ -101,6 +105,27 @@ impl World {
         }
         let ages = 0..self.log.newest.view.layouts.len();
         ages.map(|age| spare_copies(&self.log.newest, age, key)).min().unwrap_or(0)
+    }
+
+    /// True if the only ones who had it of those that own the session by the newest layout have
+    /// died: then it goes when the older layouts do, as it would have gone with them a moment later.
+    pub(crate) fn died_with_newest(
+        &self,
+        key: SessionKey,
+        has: &dyn Fn(usize) -> bool,
+        had: &dyn Fn(&Dead) -> bool,
+    ) -> bool {
+        let agreed = &self.log.newest;
+        let Some(newest) = agreed.view.layouts.len().checked_sub(1) else { return false };
+        if newest == 0 || !self.scenario.is_agreed() {
+            return false;
+        }
+        let owners: Vec<Inc> = agreed.placement.owners_by(newest, key.slot()).collect();
+        let lasts =
+            |h: usize| self.hosts[h].process.as_ref().is_some_and(|p| owners.contains(&p.inc));
+        let died = self.oracle.records.get(&key).map_or(&[][..], |record| &record.died);
+        !(0..self.hosts.len()).any(|h| lasts(h) && has(h))
+            && died.iter().any(|dead| owners.contains(&dead.inc) && had(dead))
     }
 
     /// A layout has begun: what was acknowledged by more than it has copies survives, from here on,
