@@ -368,6 +368,12 @@ impl World {
                         // Perhaps executed, and passed on, by another host.
                         continue;
                     }
+                    // What was given up comes back from others, and may be lost to whoever began
+                    // with nothing (V8).
+                    let record = self.oracle.records.get(&key);
+                    if record.and_then(|r| r.given_up.get(&inc)).is_some_and(|last| hlc <= *last) {
+                        continue;
+                    }
                     let has = match peer.node.store().get(key) {
                         Some(State::Ended(_)) => true,
                         Some(State::Alive(copy)) => copy.version.covers(own),

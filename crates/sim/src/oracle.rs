@@ -68,6 +68,8 @@ pub(crate) struct Record {
     pub(crate) acked: Vec<AckedWrite>,
     /// Processes that held it and died.
     pub(crate) died: Vec<Dead>,
+    /// Processes that gave it up, and the last of their own stamps in it then.
+    pub(crate) given_up: BTreeMap<Inc, Hlc>,
     /// Of an acknowledged end: copies beside the first, and processes that held it and died.
     pub(crate) end_acked: Option<(usize, usize)>,
     /// By which stamp each value was written here.

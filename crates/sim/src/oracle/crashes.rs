@@ -166,6 +166,9 @@ impl World {
         let Some(record) = self.oracle.records.get_mut(&key) else { return Ok(()) };
         // It may learn of the session again, from whoever has not heard of its end.
         record.ended_at.remove(&inc);
+        if let Some(own) = before.and_then(|seen| seen.version.get(inc)) {
+            record.given_up.insert(inc, own);
+        }
         // What a process held that was removed has been counted as lost with it.
         let over = self.may_be_over(key) || !self.is_present(host);
         let (Some(seen), false) = (before, over) else { return Ok(()) };
