@@ -115,21 +115,7 @@ impl Host {
     }
 
     fn run(&mut self, inc: Inc, view: View, settings: &Settings, seed: u64, now: Time) {
-        let options = Options {
-            inc,
-            name: self.name.clone(),
-            shard: 0,
-            shards: settings.shards,
-            digest_seed: 7,
-            noise_seed: seed ^ inc.0,
-            outbox_sessions_max: settings.outbox_sessions_max,
-            repair_interval_ms: protocol::limits::REPAIR_INTERVAL_MS,
-            repair_bytes_per_second: settings.repair_bytes_per_second,
-            ack_timeout_ms: 1_000,
-            bytes_max: settings.bytes_max,
-            limits: LIMITS_DEFAULT,
-            rules: settings.rules,
-        };
+        let options = options(settings, inc, self.name.clone(), seed);
         let mut node = Node::new(options, view.clone(), now);
         node.store_mut().keep_journal();
         self.process = Some(Process {
@@ -152,7 +138,26 @@ impl Host {
     }
 }
 
-fn name(index: u16) -> MemberName {
+/// What the process `inc` of that member is told: it is its shard 0.
+pub(crate) fn options(settings: &Settings, inc: Inc, name: MemberName, seed: u64) -> Options {
+    Options {
+        inc,
+        name,
+        shard: 0,
+        shards: settings.shards,
+        digest_seed: 7,
+        noise_seed: seed ^ inc.0,
+        outbox_sessions_max: settings.outbox_sessions_max,
+        repair_interval_ms: protocol::limits::REPAIR_INTERVAL_MS,
+        repair_bytes_per_second: settings.repair_bytes_per_second,
+        ack_timeout_ms: 1_000,
+        bytes_max: settings.bytes_max,
+        limits: LIMITS_DEFAULT,
+        rules: settings.rules,
+    }
+}
+
+pub(crate) fn name(index: u16) -> MemberName {
     ["n1", "n2", "n3", "n4", "n5", "n6", "n7"]
         .get(usize::from(index))
         .map_or_else(|| format!("m{index}").as_str().into(), |name| (*name).into())
