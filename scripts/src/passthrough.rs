@@ -16,7 +16,7 @@ struct Passthrough {
     arguments: &'static [&'static str],
 }
 
-const TABLE: [Passthrough; 6] = [
+const TABLE: [Passthrough; 7] = [
     Passthrough {
         name: "sim",
         about: "The simulator: [--mode M] --seeds N | --seed S [--trace] | --coverage | --report",
@@ -56,6 +56,12 @@ const TABLE: [Passthrough; 6] = [
             "explore",
             "--",
         ],
+    },
+    Passthrough {
+        name: "growth",
+        about: "What a cluster costs by its size: [--members 5,50,200] [--seed S] [--plot FILE]",
+        program: "cargo",
+        arguments: &["run", "--release", "-q", "-p", "sim", "--bin", "growth", "--"],
     },
     Passthrough {
         name: "browser",

@@ -14,6 +14,9 @@
 //! coverage what a run has met on its way
 //! ```
 //!
+//! Beside it, with the same network: [`explore`] goes through every order of events of two or three
+//! nodes, and [`growth`] measures what clusters of up to hundreds cost.
+//!
 //! The simulator drives the code that the runtime drives; it knows no clock and no randomness but
 //! its seed.
 
@@ -22,6 +25,7 @@ mod client;
 mod coverage;
 pub mod explore;
 mod fault;
+pub mod growth;
 mod host;
 mod network;
 mod oracle;
