@@ -76,14 +76,14 @@ fn panels(all: &[Series]) -> Vec<Panel> {
             lines: lines(|figures| figures.held.bytes_mean / 1_024.0),
         },
         Panel {
-            title: "messages that an idle node sends in a second",
+            title: "idle node, messages/s: comparisons, heartbeats",
             lines: with_heartbeats(
                 |figures| figures.idle_repair.messages,
                 |figures| figures.idle_heartbeats.messages,
             ),
         },
         Panel {
-            title: "bytes that an idle node sends in a second",
+            title: "idle node, bytes/s: comparisons, heartbeats",
             lines: with_heartbeats(
                 |figures| figures.idle_repair.bytes,
                 |figures| figures.idle_heartbeats.bytes,
