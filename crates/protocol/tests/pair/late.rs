@@ -3,7 +3,7 @@
 
 use protocol::limits::NEWCOMER_MS;
 use protocol::{Ack, Commit, Envelope, Message, Opened, Outcome, Report};
-use session::{Hlc, Inc, Stamp, Time, Token, Version};
+use session::{Hlc, Inc, Stamp, State, Time, Token, Version};
 
 use crate::support::membership::few_shards;
 use crate::support::{Net, is_deltas, is_repair, key, key_in, set};
@@ -322,4 +322,41 @@ fn a_comparison_does_not_count_from_its_repeated_beginning() {
     net.release_views();
     net.settle();
     assert!(net.holds(1, key(7)));
+}
+
+/// Tests rules V9 and D4: who still has the end of a session that it does not own any more serves no
+/// living copy of it, also for a request that began before it heard of the end.
+#[test]
+fn an_end_that_arrives_while_a_request_asks_others_holds() {
+    let mut net = Net::agreed(3, 2, 0);
+    let key = net.key_owned_by(&[0, 1]);
+    net.create(0, key);
+    net.settle();
+    net.hold_views();
+    net.drain_member(0);
+    hand(&mut net, &[0, 1, 2]);
+    net.run_until("the others have caught up", |net| {
+        [1, 2].iter().all(|host| !net.hosts[*host].synced.is_empty())
+    });
+    let (a, b, c) = (net.inc(0), net.inc(1), net.inc(2));
+    net.lose(move |e| e.from == a && (is_deltas(e) || is_repair(e)));
+    net.write(0, key, "late");
+    net.report(1);
+    net.report(2);
+    hand(&mut net, &[0, 1, 2]);
+    let is_apart = move |e: &Envelope| {
+        let untold = e.from == b && e.to == c && (is_deltas(e) || is_repair(e));
+        untold || (e.from == b && e.to == a && is_fetched(e))
+    };
+    net.lose(move |e| is_apart(e) || e.from == a || (e.to == a && is_fetched(e)));
+    let ticket = net.ask_open(0, key, None);
+    net.commit(1, net.end(1, key, Ack::Local));
+    net.lose(move |e| is_apart(e) || (e.to == a && is_fetched(e)));
+    net.run_until("a hears of the end", |net| {
+        matches!(net.node(0).store().get(key), Some(State::Ended(_)))
+    });
+    assert!(!net.node(0).owns(key) && !net.hosts[0].opened.contains_key(&ticket));
+    net.lose(is_apart);
+    assert!(matches!(net.opened(0, ticket), Opened::Ended(_)), "c does not know of it");
+    assert!(matches!(net.node(2).store().get(key), Some(State::Alive(_))));
 }

@@ -2,7 +2,7 @@
 
 use protocol::limits::REPAIR_INTERVAL_MS;
 use protocol::{Ack, Commit, Decision, Message, Node, Opened, Outcome, Report, View};
-use session::{Edit, SessionKey, State};
+use session::{Edit, SessionKey};
 
 use crate::support::membership::{SLOTS, copies};
 use crate::support::{Net, is_deltas, is_repair, key, name, set};
@@ -365,45 +365,6 @@ fn who_owns_a_slot_no_more_gives_it_up_when_all_that_it_stamped_has_arrived() {
         assert!(net.version(host, key).get(a) == before);
     }
     assert!(net.node(0).counters().handed_over > 0);
-}
-
-/// Tests rules V9 and D4: who still has the end of a session that it does not own any more serves no
-/// living copy of it, also for a request that began before it heard of the end.
-#[test]
-fn an_end_that_arrives_while_a_request_asks_others_holds() {
-    let mut net = Net::agreed(3, 2, 0);
-    let key = net.key_owned_by(&[0, 1]);
-    net.create(0, key);
-    net.settle();
-    net.hold_views();
-    net.drain_member(0);
-    hand_all(&mut net);
-    net.run_until("the others have caught up", |net| {
-        [1, 2].iter().all(|host| !net.hosts[*host].synced.is_empty())
-    });
-    let (a, b, c) = (net.inc(0), net.inc(1), net.inc(2));
-    net.lose(move |e| e.from == a && (is_deltas(e) || is_repair(e)));
-    net.write(0, key, "late");
-    net.report(1);
-    net.report(2);
-    hand_all(&mut net);
-    let is_apart = move |e: &protocol::Envelope| {
-        let untold = e.from == b && e.to == c && (is_deltas(e) || is_repair(e));
-        untold || (e.from == b && e.to == a && matches!(e.message, Message::Fetched { .. }))
-    };
-    net.lose(move |e| {
-        is_apart(e) || e.from == a || (e.to == a && matches!(e.message, Message::Fetched { .. }))
-    });
-    let ticket = net.ask_open(0, key, None);
-    net.commit(1, net.end(1, key, Ack::Local));
-    net.lose(move |e| is_apart(e) || (e.to == a && matches!(e.message, Message::Fetched { .. })));
-    net.run_until("a hears of the end", |net| {
-        matches!(net.node(0).store().get(key), Some(State::Ended(_)))
-    });
-    assert!(!net.node(0).owns(key) && !net.hosts[0].opened.contains_key(&ticket));
-    net.lose(is_apart);
-    assert!(matches!(net.opened(0, ticket), Opened::Ended(_)), "c does not know of it");
-    assert!(matches!(net.node(2).store().get(key), Some(State::Alive(_))));
 }
 
 /// Tests rules V9, V12 and V8: a node that drains leaves nothing behind.
