@@ -34,6 +34,14 @@ impl Logged {
         let skipped = self.skipped_by.is_some_and(|by| version.get(self.stamp.inc) >= Some(by));
         version.covers(self.stamp) && !skipped
     }
+
+    /// True if whoever made it had that write.
+    fn is_made_on(&self, stamp: Stamp) -> bool {
+        match &self.delta.body {
+            Body::Change(change) => change.hi.covers(stamp),
+            Body::End(_) => false,
+        }
+    }
 }
 
 /// A write that clients were told is held by others.
@@ -386,7 +394,7 @@ impl World {
             return Err(self.violation("I-HLC", detail));
         }
         if self.oracle.forgotten.contains(&(inc, key)) {
-            self.forget_lost(key, Stamp { hlc, inc }, before)?;
+            self.forget_lost(key, Stamp { hlc, inc }, &session.version, before)?;
         }
         if let Some(seen) = before {
             self.check_removals(host, key, session, seen)?;
@@ -416,16 +424,24 @@ impl World {
         &mut self,
         key: SessionKey,
         stamp: Stamp,
+        now: &Version,
         before: Option<&Seen>,
     ) -> Result<(), Violation> {
-        let came_back =
-            |write: &Logged| before.is_some_and(|seen| seen.version.covers(write.stamp));
+        let Some(record) = self.oracle.records.get(&key) else { return Ok(()) };
+        // Whoever has a later write of somebody else has what that was made on (rule R3); it may
+        // have come in the same moment as the stamp.
+        let others = || record.log.iter().filter(|w| w.stamp.inc != stamp.inc && w.is_in(now));
+        let came_back = |write: &Logged| {
+            before.is_some_and(|seen| seen.version.covers(write.stamp))
+                || others().any(|other| other.is_made_on(write.stamp))
+        };
         let is_lost = |write: &Logged| {
             write.stamp.inc == stamp.inc && write.stamp.hlc < stamp.hlc && !came_back(write)
         };
-        let Some(record) = self.oracle.records.get_mut(&key) else { return Ok(()) };
         let lost: Vec<Stamp> = record.log.iter().filter(|w| is_lost(w)).map(|w| w.stamp).collect();
-        record.log.retain(|write| !is_lost(write));
+        if let Some(record) = self.oracle.records.get_mut(&key) {
+            record.log.retain(|write| !lost.contains(&write.stamp));
+        }
         let holds = |stamp: &Stamp| {
             let copies = self.oracle.seen.iter().filter_map(|seen| seen.get(&key));
             copies.filter(|copy| copy.ended.is_none()).any(|copy| copy.version.covers(*stamp))
