@@ -45,7 +45,7 @@ pub use error::{
 pub use health::Health;
 pub use key::{Codec, Counter, Json, Key, Raw, Register, Set};
 pub use meters::MeterStatus;
-pub use network::NetworkStatus;
+pub use network::{LaneStatus, NetworkStatus};
 pub use protocol::wire::WIRE_VERSION;
 pub use protocol::{Ack, Report};
 pub use replica::Replica;

@@ -110,6 +110,12 @@ pub struct Counters {
     pub datagrams: u64,
     /// Datagrams received that belong to no connection and begin none.
     pub datagrams_stray: u64,
+    /// Bytes of the datagrams received, without the headers of UDP and IP.
+    pub bytes_received: u64,
+    /// Datagrams sent.
+    pub datagrams_sent: u64,
+    /// Bytes of the datagrams sent, without the headers of UDP and IP.
+    pub bytes_sent: u64,
     /// Peers that broke the rules of a lane: an oversize frame, a cut frame, a wrong stream.
     pub frames_refused: u64,
     /// Per lane, in the order of [`Lane::ALL`].
@@ -173,6 +179,9 @@ pub(crate) struct Meters {
     pub(crate) retries: AtomicU64,
     pub(crate) datagrams: AtomicU64,
     pub(crate) datagrams_stray: AtomicU64,
+    pub(crate) bytes_received: AtomicU64,
+    pub(crate) datagrams_sent: AtomicU64,
+    pub(crate) bytes_sent: AtomicU64,
     pub(crate) frames_refused: AtomicU64,
     frames_lost: AtomicU64,
     pub(crate) links_up: AtomicU64,
@@ -197,7 +206,12 @@ struct LaneMeters {
 
 /// Adds one.
 pub(crate) fn count(meter: &AtomicU64) {
-    meter.fetch_add(1, Ordering::Relaxed);
+    add(meter, 1);
+}
+
+/// Adds so many.
+pub(crate) fn add(meter: &AtomicU64, amount: usize) {
+    meter.fetch_add(amount as u64, Ordering::Relaxed);
 }
 
 fn read(meter: &AtomicU64) -> u64 {
@@ -220,14 +234,14 @@ impl Meters {
 
     pub(crate) fn sent(&self, lane: Lane, frames: usize, bytes: usize) {
         let meters = &self.lanes[lane.index()];
-        meters.frames_out.fetch_add(frames as u64, Ordering::Relaxed);
-        meters.bytes_out.fetch_add(bytes as u64, Ordering::Relaxed);
+        add(&meters.frames_out, frames);
+        add(&meters.bytes_out, bytes);
     }
 
     pub(crate) fn received(&self, lane: Lane, bytes: usize) {
         let meters = &self.lanes[lane.index()];
         count(&meters.frames_in);
-        meters.bytes_in.fetch_add(bytes as u64, Ordering::Relaxed);
+        add(&meters.bytes_in, bytes);
     }
 
     pub(crate) fn full(&self, lane: Lane) {
@@ -251,6 +265,9 @@ impl Meters {
             retries: read(&self.retries),
             datagrams: read(&self.datagrams),
             datagrams_stray: read(&self.datagrams_stray),
+            bytes_received: read(&self.bytes_received),
+            datagrams_sent: read(&self.datagrams_sent),
+            bytes_sent: read(&self.bytes_sent),
             frames_refused: read(&self.frames_refused),
             lanes: self.lanes.each_ref().map(lane),
             frames_lost: read(&self.frames_lost),

@@ -1,4 +1,5 @@
-//! The UDP socket: bound, with large buffers, counting what arrives that belongs to nothing.
+//! The UDP socket: bound, with large buffers, counting what goes and comes, and what belongs to
+//! nothing.
 
 use std::fmt;
 use std::io::{self, IoSliceMut};
@@ -13,7 +14,7 @@ use quinn::{AsyncUdpSocket, UdpPoller};
 use quinn_proto::{ConnectionId, ConnectionIdGenerator, HashedConnectionIdGenerator};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::counters::{Meters, count};
+use crate::counters::{Meters, add, count};
 use crate::error::StartError;
 use crate::limits::SOCKET_BUFFER_BYTES;
 
@@ -70,7 +71,7 @@ pub(crate) fn connection_ids(key: u64) -> HashedConnectionIdGenerator {
     HashedConnectionIdGenerator::from_key(key)
 }
 
-/// A socket that counts datagrams, and among them the stray ones.
+/// A socket that counts datagrams and their bytes, and among those received the stray ones.
 pub(crate) struct CountingSocket {
     inner: Arc<dyn AsyncUdpSocket>,
     ids: HashedConnectionIdGenerator,
@@ -95,7 +96,10 @@ impl AsyncUdpSocket for CountingSocket {
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        self.inner.try_send(transmit)
+        self.inner.try_send(transmit)?;
+        add(&self.meters.datagrams_sent, datagrams(transmit.contents.len(), transmit.segment_size));
+        add(&self.meters.bytes_sent, transmit.contents.len());
+        Ok(())
     }
 
     fn poll_recv(
@@ -108,6 +112,7 @@ impl AsyncUdpSocket for CountingSocket {
         for (buf, meta) in bufs.iter().zip(meta.iter()).take(received) {
             // The system may hand over several datagrams of one sender at once.
             let bytes = &buf[..meta.len.min(buf.len())];
+            add(&self.meters.bytes_received, bytes.len());
             for datagram in bytes.chunks(meta.stride.max(1)) {
                 count(&self.meters.datagrams);
                 if is_stray(datagram, &self.ids) {
@@ -135,6 +140,11 @@ impl AsyncUdpSocket for CountingSocket {
     }
 }
 
+/// Into how many datagrams the system divides what it is given at once.
+fn datagrams(bytes: usize, segment_size: Option<usize>) -> usize {
+    segment_size.map_or(1, |size| bytes.div_ceil(size.max(1)))
+}
+
 /// First byte of a packet: long header.
 const LONG_HEADER: u8 = 0x80;
 const VERSION_1: [u8; 4] = [0, 0, 0, 1];
@@ -158,6 +168,15 @@ fn is_stray(datagram: &[u8], ids: &HashedConnectionIdGenerator) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_sent_at_once_is_counted_as_the_datagrams_that_it_becomes() {
+        for (bytes, segment_size, count) in
+            [(1_200, None, 1), (1_200, Some(1_200), 1), (1_201, Some(1_200), 2), (60, Some(0), 60)]
+        {
+            assert_eq!(datagrams(bytes, segment_size), count, "{bytes} {segment_size:?}");
+        }
+    }
 
     #[test]
     fn what_belongs_to_nothing_is_stray() {

@@ -34,6 +34,9 @@ async fn frames_arrive_on_each_lane_in_order() {
     }
     assert!(arrived.datagrams > 0);
     assert_eq!(arrived.datagrams_stray, 0, "all of them belong to the link");
+    assert!(out.datagrams_sent > 0);
+    let frames = u64::from(FRAMES) * Lane::ALL.len() as u64 * 4;
+    assert!(out.bytes_sent > frames && arrived.bytes_received > frames, "{out:?} {arrived:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

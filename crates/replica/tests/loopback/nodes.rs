@@ -128,6 +128,9 @@ async fn a_status_shows_the_others_and_what_happened() {
     assert!(status.peers.iter().all(|peer| peer.rtt_us.is_some() && peer.error.is_none()));
     assert_eq!((status.sessions, status.tombstones, status.waiting), (0, 1, [0; 3]));
     assert_eq!((status.counters["created"], status.counters["ended"]), (1, 1));
+    let (network, control) = (&status.network, status.network.lanes["control"]);
+    assert!(control.frames_sent > 0 && control.frames_received > 0, "{network:?}");
+    assert!(network.bytes_sent > control.bytes_sent && network.datagrams_sent > 0, "{network:?}");
     let json = serde_json::to_value(&status).unwrap();
     assert!(!json.to_string().contains("ada"), "no secrets");
 }
