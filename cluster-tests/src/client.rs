@@ -20,7 +20,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_BYTES_MAX: usize = 16 << 20;
 
 /// Connections that a client keeps: more nodes than any cluster here has.
-const CONNECTIONS_MAX: usize = 16;
+const CONNECTIONS_MAX: usize = 64;
 
 /// What a browser keeps of a site, as the contract says: every cookie is sent back, replaced by
 /// name, and dropped when it is emptied or expired.
@@ -44,6 +44,11 @@ impl Jar {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// The values of all cookies.
+    pub fn values(&self) -> impl Iterator<Item = &str> {
+        self.0.values().map(String::as_str)
     }
 
     /// Drops all cookies.

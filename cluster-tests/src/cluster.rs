@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::Signal;
@@ -14,7 +15,10 @@ use tempfile::TempDir;
 use crate::client::Client;
 use crate::process::Process;
 use crate::service::Service;
-use crate::wait::wait_until;
+use crate::wait::{PATIENCE, wait_for_within};
+
+/// Between two looks at all nodes, for each of them: a look costs them something.
+const LOOK: Duration = Duration::from_millis(2);
 
 /// Where the nodes serve HTTP now: changes when one is started again. Shared with those who send
 /// requests while nodes come and go.
@@ -255,6 +259,17 @@ impl Cluster {
         self.processes[node].take().map_or(Ok(()), |mut process| process.kill())
     }
 
+    /// The same for several nodes in one moment.
+    ///
+    /// # Errors
+    /// One does not run.
+    pub fn kill_at_once(&mut self, nodes: &[usize]) -> Result<()> {
+        for &node in nodes {
+            self.process(node)?.signal(Signal::KILL)?;
+        }
+        nodes.iter().try_for_each(|node| self.kill(*node))
+    }
+
     /// The node hangs from now on.
     ///
     /// # Errors
@@ -319,7 +334,7 @@ impl Cluster {
     /// # Errors
     /// It takes too long.
     pub fn settled(&self) -> Result<()> {
-        wait_until("every node has everything", || {
+        self.wait_until("every node has everything", || {
             self.all(|status| is_whole(status, lacks_nothing))
         })
     }
@@ -330,7 +345,7 @@ impl Cluster {
     /// # Errors
     /// It takes too long.
     pub fn whole(&self) -> Result<()> {
-        wait_until("every node serves and reaches every other one", || self.is_whole())
+        self.wait_until("every node serves and reaches every other one", || self.is_whole())
     }
 
     /// Whether every running node serves every session and reaches every other member.
@@ -347,6 +362,11 @@ impl Cluster {
         self.all(|status| {
             members(status) == running && is_whole(status, |peer| peer["lag_slots"] == 0)
         })
+    }
+
+    fn wait_until(&self, what: &str, mut is_so: impl FnMut() -> bool) -> Result<()> {
+        let every = LOOK.saturating_mul(u32::try_from(self.len())?);
+        wait_for_within(what, PATIENCE, every, || is_so().then_some(()))
     }
 
     fn all(&self, is_so: impl Fn(&Value) -> bool) -> bool {
@@ -414,6 +434,13 @@ fn lacks_nothing(peer: &Value) -> bool {
 pub fn members(status: &Value) -> BTreeSet<String> {
     let members = status["members"].as_array().into_iter().flatten();
     members.filter_map(|member| member["name"].as_str().map(str::to_owned)).collect()
+}
+
+/// The names of those who make decisions, as a node knows them.
+#[must_use]
+pub fn voters(status: &Value) -> BTreeSet<String> {
+    let voters = status["voters"].as_array().into_iter().flatten();
+    voters.filter_map(|voter| voter.as_str().map(str::to_owned)).collect()
 }
 
 /// Free UDP ports, all different, on an address of loopback that hardly anybody else has: a node

@@ -20,21 +20,30 @@ struct Arguments {
     /// Only with copies spread so
     #[arg(long = "mode", value_name = "WORD")]
     spread: Option<Spread>,
-    /// Visitors at once
-    #[arg(long, default_value_t = 16)]
-    visitors: usize,
+    /// Backups of each session with primary-backup: 1, in large clusters 2
+    #[arg(long, value_name = "N")]
+    backups: Option<usize>,
+    /// Nodes of a large cluster
+    #[arg(long, value_name = "N", default_value_t = 25)]
+    nodes: usize,
+    /// Visitors at once: 16, in large clusters 4
+    #[arg(long)]
+    visitors: Option<usize>,
     /// How long each of them rests between two requests, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 20)]
     rest: u64,
-    /// Sessions that are there when nodes join
-    #[arg(long, default_value_t = 10_000)]
-    sessions: usize,
+    /// Sessions that are there already: 10,000, in large clusters 3,000
+    #[arg(long)]
+    sessions: Option<usize>,
     /// How long nodes hang, in seconds: 1 for the leader, 3 for a voter, 8 for another, and on
     #[arg(long, value_name = "SECONDS", value_delimiter = ',', default_values_t = [1, 3, 8])]
     pauses: Vec<u64>,
     /// Clusters that are founded
     #[arg(long, default_value_t = 5)]
     rounds: usize,
+    /// How long it is counted what idle nodes send, in seconds: two comparisons of everything
+    #[arg(long, value_name = "SECONDS", default_value_t = 20)]
+    period: u64,
 }
 
 fn main() -> ExitCode {
@@ -52,12 +61,12 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     let watch = Watch::new();
     let chosen = arguments.scenarios.as_slice();
     let scenarios = if chosen.is_empty() { Scenario::all() } else { chosen };
-    let both = [Spread::AllToAll, Spread::PrimaryBackup];
     let mut table = Table::default();
     for scenario in scenarios {
-        for spread in both.into_iter().filter(|one| arguments.spread.is_none_or(|o| o == *one)) {
-            let row = scenario.run(&service, &settings(arguments, spread), &watch);
-            table.rows.push(row.unwrap_or_else(|error| Row::failed(*scenario, spread, &error)));
+        let is_wanted = |spread: &&Spread| arguments.spread.is_none_or(|one| one == **spread);
+        for spread in scenario.spreads().iter().filter(is_wanted) {
+            let row = scenario.run(&service, &settings(arguments, *scenario, *spread), &watch);
+            table.rows.push(row.unwrap_or_else(|error| Row::failed(*scenario, *spread, &error)));
         }
     }
     print!("{table}");
@@ -70,13 +79,17 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn settings(arguments: &Arguments, spread: Spread) -> Settings {
+fn settings(arguments: &Arguments, scenario: Scenario, spread: Spread) -> Settings {
+    let usual = Settings::of(scenario, spread);
     Settings {
-        visitors: arguments.visitors,
+        backups: arguments.backups.unwrap_or(usual.backups),
+        nodes: arguments.nodes,
+        visitors: arguments.visitors.unwrap_or(usual.visitors),
         rest: Duration::from_millis(arguments.rest),
-        sessions: arguments.sessions,
+        sessions: arguments.sessions.unwrap_or(usual.sessions),
         pauses: arguments.pauses.iter().copied().map(Duration::from_secs).collect(),
         rounds: arguments.rounds,
-        ..Settings::new(spread)
+        period: Duration::from_secs(arguments.period),
+        ..usual
     }
 }

@@ -1,12 +1,14 @@
 //! Many sessions that nobody touches: they are there before something happens, and looked for
 //! afterwards.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
+use session::{SessionId, Slot};
 
 use super::{Row, Watch};
-use crate::client::{Client, Jar};
+use crate::client::{Answer, Client, Failure, Jar};
 use crate::cluster::{Cluster, name};
 
 /// Sessions that are begun, or looked at, at the same time.
@@ -55,34 +57,41 @@ impl Crowd {
         self.jars.len()
     }
 
+    /// The numbers of the sessions in each slot.
+    pub(super) fn by_slot(&self) -> Result<BTreeMap<Slot, Vec<usize>>> {
+        let mut numbers: BTreeMap<Slot, Vec<usize>> = BTreeMap::new();
+        for (number, jar) in &self.jars {
+            let id = jar.values().find_map(|value| value.parse::<SessionId>().ok());
+            let id = id.with_context(|| format!("c{number} has no session id"))?;
+            numbers.entry(id.key().slot()).or_default().push(*number);
+        }
+        Ok(numbers)
+    }
+
     /// Looks for each of them on a node, another one for each.
     pub(super) fn check(&self, cluster: &Cluster, row: &mut Row) {
+        row.sessions += self.jars.len() as u64;
+        row.writes += self.jars.len() as u64;
+        self.check_without(cluster, &BTreeSet::new(), row);
+    }
+
+    /// The same once those of these numbers must be gone: every node has to say that they are.
+    pub(super) fn check_without(&self, cluster: &Cluster, gone: &BTreeSet<usize>, row: &mut Row) {
         let (nodes, addresses) = (cluster.running(), cluster.addresses());
         let found = each(
             self.jars.len(),
             |index, client| {
                 let (number, jar) = &self.jars[index];
                 client.jar = jar.clone();
-                let node = nodes[(number / nodes.len()) % nodes.len()];
-                let on = name(node);
-                match client.get(addresses.of(node), "/get?k=k0") {
-                    Ok(answer) if answer.status == 200 && answer.body == number.to_string() => {
-                        Found::Well
-                    }
-                    Ok(answer) if answer.status == 401 => {
-                        Found::Missing(format!("c{number} on {on}"))
-                    }
-                    Ok(answer) if answer.status == 200 || answer.status == 404 => {
-                        Found::Wrong(format!("c{number} on {on}: {}", answer.body))
-                    }
-                    Ok(answer) => Found::Failed(format!("c{number} on {on}: {}", answer.body)),
-                    Err(failure) => Found::Failed(format!("c{number} on {on}: {failure}")),
+                let mut get = |node| (node, client.get(addresses.of(node), "/get?k=k0"));
+                if gone.contains(number) {
+                    return judge_gone(*number, nodes.iter().map(|node| get(*node)));
                 }
+                let (node, answer) = get(nodes[(number / nodes.len()) % nodes.len()]);
+                judge(*number, node, answer)
             },
             |_| (),
         );
-        row.sessions += self.jars.len() as u64;
-        row.writes += self.jars.len() as u64;
         for found in found {
             let (count, what) = match found {
                 Found::Well => continue,
@@ -96,6 +105,38 @@ impl Crowd {
             }
         }
     }
+}
+
+/// What an answer says of a session that is to be there.
+fn judge(number: usize, node: usize, answer: Result<Answer, Failure>) -> Found {
+    let what = format!("c{number} on {}", name(node));
+    match answer {
+        Ok(answer) if answer.status == 200 && answer.body == number.to_string() => Found::Well,
+        Ok(answer) if answer.status == 401 => Found::Missing(what),
+        Ok(answer) if answer.status == 200 || answer.status == 404 => {
+            Found::Wrong(format!("{what}: {}", answer.body))
+        }
+        Ok(answer) => Found::Failed(format!("{what}: {}", answer.body)),
+        Err(failure) => Found::Failed(format!("{what}: {failure}")),
+    }
+}
+
+/// What all nodes say of a session that nobody holds any more: that there is none, and not that
+/// they cannot tell.
+fn judge_gone(
+    number: usize,
+    answers: impl Iterator<Item = (usize, Result<Answer, Failure>)>,
+) -> Found {
+    for (node, answer) in answers {
+        match judge(number, node, answer) {
+            Found::Missing(_) => {}
+            Found::Well => {
+                return Found::Wrong(format!("c{number} is on {}, of all nodes", name(node)));
+            }
+            other @ (Found::Wrong(_) | Found::Failed(_)) => return other,
+        }
+    }
+    Found::Well
 }
 
 /// Does something for each number, several at once.

@@ -1,15 +1,19 @@
 //! Named scenarios: real processes under load, a fault or a change, and what it cost the visitors.
 //!
 //! How long a fault lasts is data; what comes of it is waited for as a condition. Each scenario runs
-//! in both ways to spread the copies.
+//! in both ways to spread the copies, unless it is about one of them.
 
 mod bootstrap;
 mod crash;
 mod crowd;
 mod growth;
+mod idle;
+mod large;
 mod pause;
+mod placement;
 mod resize;
 mod restart;
+mod scale;
 mod scene;
 mod table;
 mod watch;
@@ -46,6 +50,11 @@ pub enum Scenario {
     Bootstrap,
     /// The leader is killed, then another voter: nobody can decide any more
     VoterLoss,
+    /// Of many nodes three crash one after another, then as many at once as there are backups, then
+    /// one more: only what those alone held may be lost
+    Scale,
+    /// What few nodes, and then many, tell each other while nobody uses them
+    Idle,
 }
 
 impl Scenario {
@@ -53,6 +62,20 @@ impl Scenario {
     #[must_use]
     pub fn all() -> &'static [Self] {
         Self::value_variants()
+    }
+
+    /// The ways to spread copies that it is about.
+    #[must_use]
+    pub const fn spreads(self) -> &'static [Spread] {
+        if self.is_large() {
+            return &[Spread::PrimaryBackup];
+        }
+        &[Spread::AllToAll, Spread::PrimaryBackup]
+    }
+
+    /// Whether it takes more nodes than a machine has cores for.
+    const fn is_large(self) -> bool {
+        matches!(self, Self::Scale | Self::Idle)
     }
 
     /// As it is written in a command.
@@ -77,6 +100,8 @@ impl Scenario {
             Self::Drain => growth::drain(service, settings, watch),
             Self::Bootstrap => bootstrap::rounds(service, settings, watch),
             Self::VoterLoss => crash::voters(service, settings, watch),
+            Self::Scale => scale::crashes(service, settings, watch),
+            Self::Idle => idle::traffic(service, settings, watch),
         };
         watch.end();
         row
@@ -88,7 +113,7 @@ impl Scenario {
 pub enum Spread {
     /// Every node has every session
     AllToAll,
-    /// One node and a backup have it
+    /// One node and its backups have it
     PrimaryBackup,
 }
 
@@ -109,11 +134,11 @@ impl Spread {
         }
     }
 
-    /// How many nodes of so many have a session.
-    fn held_by(self, nodes: usize) -> usize {
+    /// How many nodes of so many have a session, if it is to have so many backups.
+    fn held_by(self, nodes: usize, backups: usize) -> usize {
         match self {
             Self::AllToAll => nodes,
-            Self::PrimaryBackup => nodes.min(2),
+            Self::PrimaryBackup => nodes.min(1 + backups),
         }
     }
 }
@@ -123,6 +148,10 @@ impl Spread {
 pub struct Settings {
     /// How copies are spread, at first.
     pub spread: Spread,
+    /// Backups of each session, where not every node has it.
+    pub backups: usize,
+    /// Nodes of a large cluster.
+    pub nodes: usize,
     /// Visitors at once.
     pub visitors: usize,
     /// How long a visitor waits between two requests.
@@ -133,6 +162,8 @@ pub struct Settings {
     pub pauses: Vec<Duration>,
     /// How many clusters are founded.
     pub rounds: usize,
+    /// How long it is counted what idle nodes send.
+    pub period: Duration,
 }
 
 impl Settings {
@@ -141,11 +172,26 @@ impl Settings {
     pub fn new(spread: Spread) -> Self {
         Self {
             spread,
+            backups: 1,
+            nodes: 25,
             visitors: 16,
             rest: Duration::from_millis(20),
             sessions: 10_000,
             pauses: [1, 3, 8].map(Duration::from_secs).to_vec(),
             rounds: 5,
+            // Two comparisons of everything with everybody.
+            period: Duration::from_secs(20),
         }
+    }
+
+    /// What is usual for a scenario.
+    #[must_use]
+    pub fn of(scenario: Scenario, spread: Spread) -> Self {
+        let usual = Self::new(spread);
+        if scenario.is_large() {
+            // All nodes share a few cores, and what is tried out are the nodes.
+            return Self { backups: 2, visitors: 4, sessions: 3_000, ..usual };
+        }
+        usual
     }
 }

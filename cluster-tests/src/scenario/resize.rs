@@ -21,12 +21,12 @@ pub(super) fn there_and_back(service: &Service, settings: &Settings, watch: &Wat
     let crowd = Crowd::enter(&cluster, settings.sessions / PART, watch)?;
     under_load(Scenario::Resize, settings, watch, &mut cluster, Some(&crowd), |scene| {
         for spread in [settings.spread.other(), settings.spread] {
-            change(scene, spread)?;
+            change(scene, spread, settings.backups)?;
             let held = |cluster: &Cluster| {
                 let held = |node| cluster.count(node, "sessions").unwrap_or(u64::MAX);
                 (0..NODES).map(held).fold(0, u64::saturating_add)
             };
-            let copies = spread.held_by(NODES) as u64;
+            let copies = spread.held_by(NODES, settings.backups) as u64;
             let (least, most) = (crowd.len() as u64, (crowd.len() + settings.visitors) as u64);
             scene.until("who does not own a session holds nothing of it", |cluster| {
                 (copies * least..=copies * most).contains(&held(cluster))
@@ -37,10 +37,11 @@ pub(super) fn there_and_back(service: &Service, settings: &Settings, watch: &Wat
     })
 }
 
-fn change(scene: &mut Scene<'_>, spread: Spread) -> Result<()> {
+fn change(scene: &mut Scene<'_>, spread: Spread, backups: usize) -> Result<()> {
     scene.say(&format!("from now on {}", spread.name()));
     let since = Instant::now();
-    let said = scene.cluster.operate(1, &["mode", spread.name()])?;
+    let words = ["mode", spread.name(), "--backups", &backups.to_string()];
+    let said = scene.cluster.operate(1, &words)?;
     ensure!(said.contains(spread.name()), "the operator was told: {said}");
     scene.full(since)
 }

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use super::crowd::Crowd;
 use super::{Row, Scenario, Settings, Watch};
 use crate::balancer::Balancer;
-use crate::cluster::{Cluster, name};
+use crate::cluster::{Cluster, name, voters};
 use crate::faults::go_on;
 use crate::history::Down;
 use crate::load::{self, Plan, Progress};
@@ -21,8 +21,11 @@ const GAP: u64 = 300;
 /// Longest wait until copies are full.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// Between two looks at all nodes: they are loaded as it is.
+/// Between two looks at a few nodes: they are loaded as it is.
 const LOOK: Duration = Duration::from_millis(50);
+
+/// So many are a few.
+const NODES_PER_LOOK: usize = 5;
 
 /// Longer than the balancer takes to notice.
 const GRACE: &str = "1s";
@@ -40,12 +43,25 @@ pub(super) fn prepared(
     nodes: usize,
     later: usize,
 ) -> Result<Cluster> {
-    let over = [
+    prepared_with(service, settings, nodes, later, &[])
+}
+
+/// The same, with further variables over their configuration.
+pub(super) fn prepared_with(
+    service: &Service,
+    settings: &Settings,
+    nodes: usize,
+    later: usize,
+    more: &[(&str, &str)],
+) -> Result<Cluster> {
+    let backups = settings.backups.to_string();
+    let mut over = vec![
         ("REPLICA__REPLICATION__MODE", settings.spread.name()),
-        ("REPLICA__REPLICATION__BACKUPS", "1"),
+        ("REPLICA__REPLICATION__BACKUPS", backups.as_str()),
         ("REPLICA__NODE__DRAIN_GRACE", GRACE),
         ("RUST_LOG", LOG),
     ];
+    over.extend(more);
     Cluster::prepare_growing(service, nodes, later, &over)
 }
 
@@ -61,10 +77,36 @@ pub(super) fn started(service: &Service, settings: &Settings, nodes: usize) -> R
 pub(super) fn start_first(cluster: &mut Cluster, nodes: usize) -> Result<()> {
     cluster.start_nodes(&(0..nodes).collect::<Vec<_>>())?;
     cluster.whole()?;
-    wait_for_within("three nodes vote", PATIENCE, LOOK, || {
-        let voters = cluster.status(0).ok()?["voters"].as_array()?.len();
-        (voters == VOTERS).then_some(())
+    enough_voters(cluster, VOTERS)
+}
+
+/// Waits until so many vote, all of which run.
+pub(super) fn enough_voters(cluster: &Cluster, count: usize) -> Result<()> {
+    let running = cluster.running();
+    let first = *running.first().context("nobody runs")?;
+    wait_for_within(&format!("{count} nodes vote"), PATIENCE, LOOK, || {
+        let voters = voters(&cluster.status(first).ok()?);
+        let run = running.iter().filter(|node| voters.contains(&name(**node))).count();
+        (run == count && voters.len() == count).then_some(())
     })
+}
+
+/// Waits until the members are those that run, with full copies.
+pub(super) fn full_copies(cluster: &Cluster) -> Result<()> {
+    // A look costs each of them something.
+    let looks = cluster.len().div_ceil(NODES_PER_LOOK);
+    let every = LOOK.saturating_mul(u32::try_from(looks)?);
+    wait_for_within("all copies are where they belong", PATIENCE, every, || {
+        cluster.is_full().then_some(())
+    })
+}
+
+/// Lets time pass that is what is tried out, and not a wait for anything.
+pub(super) fn let_pass(length: Duration) {
+    let until = Instant::now() + length;
+    while let Some(left) = until.checked_duration_since(Instant::now()) {
+        std::thread::park_timeout(left);
+    }
 }
 
 /// What a node is for the others.
@@ -160,6 +202,14 @@ impl Scene<'_> {
         self.cluster.kill(node)
     }
 
+    /// The same for several nodes in one moment.
+    pub(super) fn kill_at_once(&mut self, nodes: &[usize]) -> Result<()> {
+        let names: Vec<String> = nodes.iter().copied().map(name).collect();
+        self.say(&format!("killing {} at once", names.join(", ")));
+        nodes.iter().for_each(|node| self.begin_down(*node));
+        self.cluster.kill_at_once(nodes)
+    }
+
     /// Stops a node in good order. Nobody may notice, so that it does not count as down.
     pub(super) fn terminate(&mut self, node: usize) -> Result<()> {
         self.say(&format!("stopping {}", name(node)));
@@ -181,13 +231,18 @@ impl Scene<'_> {
         self.say(&format!("{} hangs for {length:?}", name(node)));
         self.begin_down(node);
         self.cluster.pause(node)?;
-        // How long the fault lasts is what is tried out here, not a wait for anything.
-        let until = Instant::now() + length;
-        while let Some(left) = until.checked_duration_since(Instant::now()) {
-            std::thread::park_timeout(left);
-        }
+        let_pass(length);
         self.cluster.resume(node)?;
         self.end_down(node);
+        Ok(())
+    }
+
+    /// Starts nodes again, together, and waits until each of them serves.
+    pub(super) fn start_all(&mut self, nodes: &[usize]) -> Result<()> {
+        let names: Vec<String> = nodes.iter().copied().map(name).collect();
+        self.say(&format!("starting {}", names.join(", ")));
+        self.cluster.start_nodes(nodes)?;
+        nodes.iter().for_each(|node| self.end_down(*node));
         Ok(())
     }
 
@@ -206,10 +261,7 @@ impl Scene<'_> {
     /// Waits until the members are those that run, with full copies.
     pub(super) fn full(&mut self, since: Instant) -> Result<()> {
         self.say("waiting for full copies");
-        let full = wait_for_within("all copies are where they belong", PATIENCE, LOOK, || {
-            self.cluster.is_full().then_some(())
-        });
-        full.with_context(|| self.pictures())?;
+        full_copies(self.cluster).with_context(|| self.pictures())?;
         self.full = self.full.max(since.elapsed());
         Ok(())
     }
@@ -228,11 +280,10 @@ impl Scene<'_> {
         let find = || {
             let status = self.cluster.status(first).ok()?;
             let leader = status["leader"].as_str()?;
-            let voters: Vec<&str> =
-                status["voters"].as_array()?.iter().filter_map(|voter| voter.as_str()).collect();
+            let voters = voters(&status);
             running.iter().copied().rev().find(|node| {
                 let name = name(*node);
-                let (leads, votes) = (name == leader, voters.contains(&name.as_str()));
+                let (leads, votes) = (name == leader, voters.contains(&name));
                 match role {
                     Role::Leader => leads,
                     Role::Voter => votes && !leads,

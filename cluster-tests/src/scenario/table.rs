@@ -34,6 +34,8 @@ pub struct Row {
     /// The longest time from a fault to full copies on the members that are left, or from a change
     /// to its end.
     pub full: Duration,
+    /// What was seen beside that, in words.
+    pub notes: Vec<String>,
     /// What was wrong, in words.
     pub problems: Vec<String>,
 }
@@ -50,6 +52,7 @@ impl Row {
             failed: 0,
             in_flight: 0,
             full: Duration::ZERO,
+            notes: Vec::new(),
             problems: Vec::new(),
         }
     }
@@ -110,7 +113,13 @@ impl Row {
         self.failed += other.failed;
         self.in_flight += other.in_flight;
         self.full = self.full.max(other.full);
+        self.notes.extend(other.notes);
         self.problems.extend(other.problems);
+    }
+
+    /// Says what was seen.
+    pub(super) fn note(&mut self, note: impl Into<String>) {
+        self.notes.push(note.into());
     }
 
     /// Says that something is wrong.
@@ -125,7 +134,7 @@ impl Row {
     }
 }
 
-/// Rows under their head.
+/// Rows under their head, and what was seen beside them.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Table {
     /// The rows, in the order in which they came about.
@@ -162,6 +171,9 @@ impl fmt::Display for Table {
                 row.full.as_secs_f64(),
                 if row.is_well() { "" } else { "  WRONG" },
             )?;
+        }
+        for row in &self.rows {
+            row.notes.iter().try_for_each(|note| writeln!(f, "{}: {note}", row.scenario))?;
         }
         Ok(())
     }
