@@ -19,7 +19,6 @@ use protocol::{
 };
 use session::{Core, Edit, Inc, SessionKey, Slot, Time, Token, User, Version};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::Instant;
 use transport::{Endpoint, NodeName, SendError};
 
 pub(crate) use self::hang::HUNG;
