@@ -1,11 +1,9 @@
 //! Crashes in a large cluster: as many at once as there are backups cost nothing, and one more
 //! costs what those nodes alone held, no more and no less.
 
-use std::collections::BTreeMap;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
-
 use session::Slot;
 
 use super::crowd::Crowd;
@@ -19,7 +17,7 @@ use crate::service::Service;
 /// What a node counts when it hears that nobody is left who had a slot.
 const LOSSES: &str = "counters.losses_accepted";
 
-/// One after another, all backups and the primary of some sessions at once.
+/// Nodes crash one after another, then as many at once as there are backups, then one more.
 pub(super) fn crashes(service: &Service, settings: &Settings, watch: &Watch) -> Result<Row> {
     let mut cluster = founded(service, settings, watch)?;
     grow(&mut cluster, watch)?;
@@ -36,6 +34,7 @@ pub(super) fn crashes(service: &Service, settings: &Settings, watch: &Watch) -> 
         settings.backups,
         row.full.as_secs_f64(),
     ));
+    check_losses(&cluster, 0, &mut row)?;
     if row.is_well() {
         row.join(one_too_many(settings, watch, &mut cluster, &crowd)?);
     }
@@ -85,7 +84,6 @@ fn one_too_many(
     let copies = settings.spread.held_by(settings.nodes, settings.backups);
     let victims = choose(cluster, settings, crowd, copies)?;
     let slots = Owners::among(&cluster.running(), copies)?.slots_of(&victims.nodes) as u64;
-    let before = losses(cluster)?;
     let nobody = Settings { visitors: 0, ..settings.clone() };
     let mut row = under_load(Scenario::Scale, &nobody, watch, cluster, None, |scene| {
         let since = Instant::now();
@@ -93,13 +91,7 @@ fn one_too_many(
         scene.full(since)
     })?;
     crowd.check_without(cluster, &victims.sessions, &mut row);
-    for (node, told) in losses(cluster)? {
-        let told = told - before[&node];
-        if told != slots {
-            let node = name(node);
-            row.object(format!("{node} has told of {told} lost slots, and there are {slots}"));
-        }
-    }
+    check_losses(cluster, slots, &mut row)?;
     let (nodes, sessions) = (cluster.running().len(), victims.sessions.len());
     row.note(format!(
         "{copies} more crashed at once: {sessions} of {} sessions, in {slots} of {} slots, were \
@@ -125,8 +117,13 @@ fn choose(cluster: &Cluster, settings: &Settings, crowd: &Crowd, first: usize) -
     bail!("whoever owns a session is needed for decisions")
 }
 
-/// What each node has counted so far.
-fn losses(cluster: &Cluster) -> Result<BTreeMap<usize, u64>> {
-    let count = |node| Ok((node, cluster.count(node, LOSSES)?));
-    cluster.running().into_iter().map(count).collect()
+/// Every node that is left must have told of so many lost slots.
+fn check_losses(cluster: &Cluster, slots: u64, row: &mut Row) -> Result<()> {
+    for node in cluster.running() {
+        let (told, node) = (cluster.count(node, LOSSES)?, name(node));
+        if told != slots {
+            row.object(format!("{node} has told of {told} lost slots, and there are {slots}"));
+        }
+    }
+    Ok(())
 }
