@@ -14,6 +14,7 @@ use tempfile::TempDir;
 
 use crate::client::Client;
 use crate::process::Process;
+use crate::proxy::Proxy;
 use crate::service::Service;
 use crate::wait::{PATIENCE, wait_for_within};
 
@@ -61,7 +62,10 @@ pub struct Cluster {
     folder: TempDir,
     service: Service,
     variables: Vec<(String, String)>,
+    /// Where each node listens.
     members: Vec<SocketAddr>,
+    /// Between the nodes, if they reach each other through it.
+    proxy: Option<Arc<Proxy>>,
     /// `None` where no process runs.
     processes: Vec<Option<Process>>,
     addresses: Addresses,
@@ -109,6 +113,23 @@ impl Cluster {
         Self::prepare_with(service, nodes, later, over, &[])
     }
 
+    /// The same as [`prepare`](Self::prepare), with nodes that reach each other through a
+    /// [`Proxy`]. Operators do not.
+    ///
+    /// # Errors
+    /// They cannot be made.
+    pub fn prepare_behind_proxy(
+        service: &Service,
+        nodes: usize,
+        over: &[(&str, &str)],
+        seed: u64,
+    ) -> Result<Self> {
+        let mut cluster = Self::without_certificates(service, nodes, over)?;
+        cluster.proxy = Some(Arc::new(Proxy::start(&cluster.members, seed)?));
+        cluster.make_certificates(nodes, &[])?;
+        Ok(cluster)
+    }
+
     /// The same for members that the configuration fixes.
     ///
     /// # Errors
@@ -124,30 +145,37 @@ impl Cluster {
         over: &[(&str, &str)],
         cert_args: &[&str],
     ) -> Result<Self> {
-        let nodes = founders + later;
+        let cluster = Self::without_certificates(service, founders + later, over)?;
+        cluster.make_certificates(founders, cert_args)?;
+        Ok(cluster)
+    }
+
+    fn without_certificates(
+        service: &Service,
+        nodes: usize,
+        over: &[(&str, &str)],
+    ) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let mut variables = vec![("REPLICA__NODE__DRAIN_GRACE".to_owned(), "0s".to_owned())];
         variables.extend(over.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
         let members = quic_addresses(nodes)?;
-        let cluster = Self {
+        Ok(Self {
             folder,
             service: service.clone(),
             variables,
             members,
+            proxy: None,
             processes: (0..nodes).map(|_| None).collect(),
             addresses: Addresses::nowhere(nodes),
-        };
-        cluster.make_certificates(founders, cert_args)?;
-        Ok(cluster)
+        })
     }
 
     fn make_certificates(&self, founders: usize, more: &[&str]) -> Result<()> {
         let ca = self.path("ca");
         let ca = ca.to_str().context("the folder has a strange name")?;
         self.service.run(["cert", "ca", "--cluster", "test", "--out", ca])?;
-        let numbered = self.members[..founders].iter().zip(1..);
-        let members: Vec<String> =
-            numbered.map(|(address, number)| format!("--member=n{number}={address}")).collect();
+        let member = |node| Ok(format!("--member={}={}", name(node), self.reached_at(node)?));
+        let members = (0..founders).map(member).collect::<Result<Vec<String>>>()?;
         for node in 0..self.members.len() {
             let (name, out) = (name(node), self.path(&name(node)));
             let out = out.to_str().context("the folder has a strange name")?;
@@ -236,6 +264,19 @@ impl Cluster {
         self.members[node]
     }
 
+    /// Where the other nodes reach a node.
+    fn reached_at(&self, node: usize) -> Result<SocketAddr> {
+        self.proxy.as_ref().map_or(Ok(self.members[node]), |proxy| proxy.front(node))
+    }
+
+    /// The lines between the nodes.
+    ///
+    /// # Errors
+    /// There is no proxy between them.
+    pub fn proxy(&self) -> Result<&Arc<Proxy>> {
+        self.proxy.as_ref().context("these nodes reach each other directly")
+    }
+
     /// Where all nodes serve HTTP, for those who send requests meanwhile.
     #[must_use]
     pub fn addresses(&self) -> Addresses {
@@ -303,6 +344,15 @@ impl Cluster {
         self.processes[node].take().context("it runs").and_then(|mut process| process.ended())
     }
 
+    /// The same with another patience.
+    ///
+    /// # Errors
+    /// It does not run, or does not end.
+    pub fn ended_within(&mut self, node: usize, patience: Duration) -> Result<ExitStatus> {
+        let process = self.processes[node].take().context("it runs");
+        process.and_then(|mut process| process.ended_within(patience))
+    }
+
     /// What a node says of itself.
     ///
     /// # Errors
@@ -334,9 +384,13 @@ impl Cluster {
     /// # Errors
     /// It takes too long.
     pub fn settled(&self) -> Result<()> {
-        self.wait_until("every node has everything", || {
-            self.all(|status| is_whole(status, lacks_nothing))
-        })
+        self.wait_until("every node has everything", || self.is_settled())
+    }
+
+    /// Whether no node lacks anything that another one has, as far as they know.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.all(|status| is_whole(status, lacks_nothing))
     }
 
     /// Waits until every node serves every session and reaches every other one. Possible under

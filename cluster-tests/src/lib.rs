@@ -3,7 +3,8 @@
 //!
 //! ```text
 //!  load ──► Client ──HTTP──► node n1 ══ n2 ══ n3   real processes (cluster, process, service)
-//!    │         │                    ▲
+//!    │         │                    ▲   ▲
+//!    │         │                    │   └── loss, delay, cuts (proxy)
 //!    │         ▼                    └── kill -9, SIGSTOP, SIGTERM (faults), bad bytes (hostile)
 //!    └──► History ──► check ──► report
 //! ```
@@ -16,7 +17,9 @@ pub mod faults;
 pub mod history;
 pub mod hostile;
 pub mod load;
+pub mod picture;
 pub mod process;
+pub mod proxy;
 pub mod report;
 pub mod scenario;
 pub mod service;

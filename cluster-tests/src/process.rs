@@ -6,14 +6,18 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::wait::{PATIENCE, wait_for, wait_until};
+use crate::wait::{PATIENCE, wait_for_within, wait_until};
 
 /// Lines of the standard error that are kept: the last ones.
 const ERROR_LINES_MAX: usize = 200;
+
+/// Between two looks whether it has ended.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// A process that goes on until it ends or this is dropped.
 #[derive(Debug)]
@@ -111,7 +115,16 @@ impl Process {
     /// # Errors
     /// It does not in time; with what it wrote to its standard error.
     pub fn ended(&mut self) -> Result<ExitStatus> {
-        let ended = wait_for("the end of a process", || self.child.try_wait().transpose());
+        self.ended_within(PATIENCE)
+    }
+
+    /// The same with another patience.
+    ///
+    /// # Errors
+    /// It does not in time; with what it wrote to its standard error.
+    pub fn ended_within(&mut self, patience: Duration) -> Result<ExitStatus> {
+        let look = || self.child.try_wait().transpose();
+        let ended = wait_for_within("the end of a process", patience, LOOK, look);
         Ok(ended.with_context(|| self.errors())??)
     }
 
