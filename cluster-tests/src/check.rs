@@ -7,11 +7,16 @@
 //!   never less than it has seen;
 //! - a session is there until it is logged out, and never afterwards.
 //!
+//! What fewer copies acknowledged than were asked is seen by whoever reads it where it was written,
+//! and may be gone when that node has crashed, or has been cut off and removed: then, and only then,
+//! a reader may fall back behind it, but never behind what was acknowledged.
+//!
 //! After a login or a logout with unknown outcome a client goes on without its session, and nothing
 //! is expected of that session any more.
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::time::Duration;
 
 use crate::cluster::name;
 use crate::history::{Call, Down, History, KEYS, Op, Outcome};
@@ -67,8 +72,12 @@ pub struct Findings {
     pub violations: Vec<Violation>,
     /// Calls that failed because their node was killed, or the one that it had handed them to.
     pub failed_in_flight: u64,
+    /// Answers that a node could not serve a session, while lines between nodes were bad.
+    pub refused_in_trouble: u64,
     /// Writes that fewer copies acknowledged than were asked.
     pub acknowledged_short: u64,
+    /// Answers that lacked such a write though it had been seen, because who had it may be gone.
+    pub short_lost: u64,
 }
 
 impl Findings {
@@ -112,13 +121,24 @@ struct Session {
 struct Counter {
     acknowledged: u64,
     unknown: u64,
+    /// When the first of the unknown was asked for.
+    unknown_since: Option<Duration>,
     /// The highest value that the client was told.
     seen: u64,
+    /// The last value that came of an acknowledged addition: those that acknowledged it have all
+    /// that is in it.
+    held: u64,
 }
 
 #[derive(Default)]
 struct Register {
     current: Option<u64>,
+    /// The last value that was acknowledged.
+    held: Option<u64>,
+    /// What has been seen since, though not enough copies may have it.
+    at_risk: BTreeSet<u64>,
+    /// When the first write with unknown outcome was asked for.
+    unknown_since: Option<Duration>,
     /// Written with unknown outcome and not seen since.
     unknown: BTreeSet<u64>,
     /// What was there before.
@@ -133,24 +153,30 @@ impl Visitor<'_> {
             self.findings.acknowledged_short += 1;
         }
         match &call.outcome {
-            Outcome::Done { value, .. } => self.done(call, *value),
+            Outcome::Done { value, .. } => self.done(call, *value, history),
             Outcome::NoSession => self.no_session(call),
             // A node that hung gives up what it held when it goes on.
             Outcome::Refused { status: 503, .. } if history.was_down(call) => {
                 self.findings.failed_in_flight += 1;
-                self.unknown(call.op);
+                self.unknown(call);
+            }
+            Outcome::Refused { status: 503, .. } if history.was_in_trouble(call) => {
+                self.findings.refused_in_trouble += 1;
+                self.unknown(call);
             }
             Outcome::Refused { .. } => {
                 self.report(Kind::Error, 1, call, "an answer");
-                self.unknown(call.op);
+                self.unknown(call);
             }
             Outcome::Handed { .. } => {
                 if history.was_somebody_lost(call) {
                     self.findings.failed_in_flight += 1;
+                } else if history.was_somebody_in_trouble(call) {
+                    self.findings.refused_in_trouble += 1;
                 } else {
                     self.report(Kind::Error, 1, call, "an answer: no node had just gone down");
                 }
-                self.unknown(call.op);
+                self.unknown(call);
             }
             Outcome::Unknown { .. } => {
                 if history.was_down(call) {
@@ -159,7 +185,7 @@ impl Visitor<'_> {
                     let expected = expected_downs(&history.downs, call);
                     self.report(Kind::Error, 1, call, expected);
                 }
-                self.unknown(call.op);
+                self.unknown(call);
             }
         }
     }
@@ -190,19 +216,24 @@ impl Visitor<'_> {
     }
 
     /// A write that may or may not have taken effect.
-    fn unknown(&mut self, op: Op) {
-        match (op, &mut self.session) {
+    fn unknown(&mut self, call: &Call) {
+        match (call.op, &mut self.session) {
             (Op::Login { .. } | Op::Logout, session) => *session = None,
-            (Op::Incr, Some(session)) => session.counter.unknown += 1,
+            (Op::Incr, Some(session)) => {
+                session.counter.unknown += 1;
+                session.counter.unknown_since.get_or_insert(call.invoked);
+            }
             (Op::Set { key, value }, Some(session)) => {
-                session.registers[key].unknown.insert(value);
+                let register = &mut session.registers[key];
+                register.unknown.insert(value);
+                register.unknown_since.get_or_insert(call.invoked);
             }
             (Op::Get { .. } | Op::Count | Op::FinalCount | Op::Ghost, _)
             | (Op::Incr | Op::Set { .. }, None) => {}
         }
     }
 
-    fn done(&mut self, call: &Call, value: Option<u64>) {
+    fn done(&mut self, call: &Call, value: Option<u64>, history: &History) {
         let is_certain = call.outcome.is_certain();
         match call.op {
             Op::Ghost => self.report(Kind::Resurrection, 1, call, "no session"),
@@ -214,21 +245,25 @@ impl Visitor<'_> {
                 let Some(mut session) = self.session.take() else {
                     return self.report(Kind::Resurrection, 1, call, "no session");
                 };
-                self.read(&mut session, call, value.unwrap_or_default(), value);
+                self.read(&mut session, call, value, history);
                 self.session = Some(session);
                 if !is_certain {
-                    self.unknown(call.op);
+                    self.unknown(call);
                 }
             }
         }
     }
 
     /// Holds an answer against what is known of the session.
-    fn read(&mut self, session: &mut Session, call: &Call, number: u64, value: Option<u64>) {
+    fn read(&mut self, session: &mut Session, call: &Call, value: Option<u64>, history: &History) {
+        let number = value.unwrap_or_default();
         let counter = &mut session.counter;
         match call.op {
             Op::Get { key } => {
-                if let Err((kind, expected)) = session.registers[key].read(value) {
+                let register = &mut session.registers[key];
+                if register.falls_back(value, call, history) {
+                    self.findings.short_lost += 1;
+                } else if let Err((kind, expected)) = register.read(value) {
                     self.report(kind, 1, call, expected);
                 }
             }
@@ -238,18 +273,22 @@ impl Visitor<'_> {
                 }
             }
             Op::Incr => {
+                self.findings.short_lost += counter.fall_back(number, 1, call, history);
                 let (least, most) = (counter.least() + 1, counter.most() + 1);
                 self.compare(call, Kind::Stale, number, least, most);
                 if call.outcome.is_certain() {
                     counter.acknowledged += 1;
                     counter.seen = counter.seen.max(number.min(most));
+                    counter.held = counter.seen;
                 }
             }
             Op::Count => {
+                self.findings.short_lost += counter.fall_back(number, 0, call, history);
                 self.compare(call, Kind::Stale, number, counter.least(), counter.most());
                 counter.seen = counter.seen.max(number.min(counter.most()));
             }
             Op::FinalCount => {
+                self.findings.short_lost += counter.fall_back(number, 0, call, history);
                 self.compare(call, Kind::LostIncrements, number, counter.least(), counter.most());
                 let first = *session.last.get_or_insert(number);
                 if first != number {
@@ -278,11 +317,43 @@ impl Counter {
     fn most(&self) -> u64 {
         self.acknowledged + self.unknown
     }
+
+    /// Forgets what was seen beyond the acknowledged, if an answer lacks some of it that may be
+    /// lost; 1 if so. `own` is the addition of the call itself.
+    fn fall_back(&mut self, number: u64, own: u64, call: &Call, history: &History) -> u64 {
+        let certain = self.acknowledged.max(self.held);
+        let lacks = (certain + own..self.least() + own).contains(&number);
+        if !lacks || !self.unknown_since.is_some_and(|since| history.may_have_lost(since, call)) {
+            return 0;
+        }
+        self.seen = number - own;
+        1
+    }
 }
 
 impl Register {
+    /// A write that was acknowledged.
     fn write(&mut self, value: u64) {
+        self.see(value);
+        self.held = Some(value);
+        self.at_risk.clear();
+    }
+
+    fn see(&mut self, value: u64) {
         self.overwritten.extend(self.current.replace(value));
+        self.overwritten.remove(&value);
+    }
+
+    /// Goes back to an earlier value, if those after it may be lost; true if so.
+    fn falls_back(&mut self, value: Option<u64>, call: &Call, history: &History) -> bool {
+        let was_there =
+            value == self.held || value.is_some_and(|value| self.at_risk.contains(&value));
+        let may_be = self.unknown_since.is_some_and(|since| history.may_have_lost(since, call));
+        let falls = value != self.current && was_there && may_be;
+        if falls {
+            self.current = value;
+        }
+        falls
     }
 
     fn read(&mut self, value: Option<u64>) -> Result<(), (Kind, String)> {
@@ -292,7 +363,8 @@ impl Register {
         let expected = format!("{:?} or one of {:?}", self.current, self.unknown);
         match value {
             Some(value) if self.unknown.remove(&value) => {
-                self.write(value);
+                self.see(value);
+                self.at_risk.insert(value);
                 Ok(())
             }
             Some(value) if !self.overwritten.contains(&value) => Err((Kind::Phantom, expected)),
@@ -314,9 +386,8 @@ fn expected_downs(downs: &[Down], call: &Call) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+    use crate::history::Trouble;
 
     const FULL: Option<(u32, u32)> = Some((1, 1));
 
@@ -491,5 +562,51 @@ mod tests {
         assert_eq!(with_down(0, 0, 10), 0);
         assert_eq!(with_down(1, 0, 10), 1);
         assert_eq!(with_down(0, 5, 10), 1);
+    }
+
+    fn in_trouble(calls: Vec<(Op, Outcome)>, nodes: &[usize]) -> Findings {
+        let mut history = history(calls);
+        let (nodes, until) = (nodes.to_vec(), Duration::from_secs(1));
+        history.troubles = vec![Trouble { nodes, from: Duration::ZERO, until }];
+        check(&history)
+    }
+
+    #[test]
+    fn a_node_that_reaches_not_everybody_may_refuse_and_no_other_one() {
+        let refused = Outcome::Refused { status: 503, why: String::new() };
+        let calls = vec![(LOGIN, wrote()), (GET, refused), (GET, told(1))];
+        let findings = in_trouble(calls.clone(), &[0, 1]);
+        assert_eq!((findings.violations.as_slice(), findings.refused_in_trouble), (&[][..], 1));
+        assert_eq!(in_trouble(calls, &[1, 2]).amount(Kind::Error), 1);
+        for outcome in [unknown(), Outcome::Refused { status: 500, why: String::new() }] {
+            let calls = vec![(LOGIN, wrote()), (GET, outcome)];
+            assert_eq!(in_trouble(calls, &[0]).amount(Kind::Error), 1, "trouble is no excuse");
+        }
+        let gone = vec![(LOGIN, wrote()), (GET, Outcome::NoSession)];
+        assert_eq!(in_trouble(gone, &[0]).amount(Kind::LostSession), 1);
+    }
+
+    #[test]
+    fn a_reader_falls_back_behind_unacknowledged_writes_only_when_their_node_may_be_gone() {
+        let short = |value| Outcome::Done { value, ack: Some((0, 1)) };
+        let begin = vec![(LOGIN, wrote()), (Op::Incr, added(1)), (set(2), wrote())];
+        let written = vec![(Op::Incr, short(Some(2))), (set(3), short(None))];
+        let seen = vec![(Op::Count, told(2)), (GET, told(3))];
+        let back = vec![(Op::Count, told(1)), (GET, told(2)), (Op::Incr, added(2))];
+        let stale = |findings: &Findings| {
+            findings.violations.iter().filter(|found| found.kind == Kind::Stale).count()
+        };
+        let calls = [begin.clone(), written.clone(), seen.clone(), back.clone()].concat();
+        let findings = in_trouble(calls.clone(), &[0]);
+        assert_eq!((findings.violations.as_slice(), findings.short_lost), (&[][..], 2));
+        assert_eq!(stale(&check(&history(calls))), 3, "nobody was gone");
+        for too_far in [(Op::Count, told(0)), (GET, told(1))] {
+            let calls = [begin.clone(), written.clone(), seen.clone(), vec![too_far]].concat();
+            assert_eq!(stale(&in_trouble(calls, &[0])), 1);
+        }
+        // An acknowledgement is one of everything before it.
+        let certain = vec![(Op::Incr, added(3)), (set(4), wrote())];
+        let calls = [begin, written, seen, certain, back].concat();
+        assert_eq!(stale(&in_trouble(calls, &[0])), 3);
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 pub const KEYS: usize = 4;
 
 /// When a node has been down for so long, nobody may hand anything to it any more.
-const NOTICED: Duration = Duration::from_secs(6);
+pub const NOTICED: Duration = Duration::from_secs(6);
 
 /// What a client asks for. Every value is written once in a history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,6 +112,19 @@ pub struct Down {
     pub until: Duration,
 }
 
+/// A time in which nodes did not reach each other as they should, a little longer rather than
+/// shorter: they may answer that they cannot serve a session (503), and what only one of them has
+/// may be lost if it is removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// Those that do not reach somebody, or are not reached.
+    pub nodes: Vec<usize>,
+    /// Just before it began.
+    pub from: Duration,
+    /// Just after all members reached each other again.
+    pub until: Duration,
+}
+
 /// Everything that happened.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct History {
@@ -119,6 +132,8 @@ pub struct History {
     pub clients: Vec<Vec<Call>>,
     /// When nodes were down.
     pub downs: Vec<Down>,
+    /// When lines between nodes were bad.
+    pub troubles: Vec<Trouble>,
     /// Requests that a stopped node did not see and another one was asked for.
     pub tried_elsewhere: u64,
 }
@@ -137,6 +152,35 @@ impl History {
             let noticed = down.until.min(down.from.saturating_add(NOTICED));
             down.from <= call.answered && call.invoked <= noticed
         })
+    }
+
+    /// Whether the node that was asked may not have reached those it needed.
+    #[must_use]
+    pub fn was_in_trouble(&self, call: &Call) -> bool {
+        self.meets_trouble(call, |trouble| trouble.nodes.contains(&call.node))
+    }
+
+    /// Whether some node may not have reached those it needed: whoever has handed a write to it
+    /// could not know.
+    #[must_use]
+    pub fn was_somebody_in_trouble(&self, call: &Call) -> bool {
+        self.meets_trouble(call, |_| true)
+    }
+
+    fn meets_trouble(&self, call: &Call, concerns: impl Fn(&Trouble) -> bool) -> bool {
+        let meets =
+            |trouble: &&Trouble| trouble.from <= call.answered && call.invoked <= trouble.until;
+        self.troubles.iter().filter(meets).any(concerns)
+    }
+
+    /// Whether a node that alone had something at `since` may be gone by the answer of a call: it
+    /// crashed, or was cut off, and removed.
+    #[must_use]
+    pub fn may_have_lost(&self, since: Duration, call: &Call) -> bool {
+        let downs = self.downs.iter().map(|down| (down.from, down.until));
+        let mut times =
+            downs.chain(self.troubles.iter().map(|trouble| (trouble.from, trouble.until)));
+        times.any(|(from, until)| from <= call.answered && since <= until)
     }
 
     /// Whether the node that was asked was down during some of a call.
