@@ -44,6 +44,12 @@ struct Arguments {
     /// How long it is counted what idle nodes send, in seconds: two comparisons of everything
     #[arg(long, value_name = "SECONDS", default_value_t = 20)]
     period: u64,
+    /// How long lines between nodes are bad or cut, in seconds, each time
+    #[arg(long, value_name = "SECONDS", default_value_t = 12)]
+    fault_seconds: u64,
+    /// How long a line comes and goes once a second, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    flaps_seconds: u64,
 }
 
 fn main() -> ExitCode {
@@ -90,6 +96,8 @@ fn settings(arguments: &Arguments, scenario: Scenario, spread: Spread) -> Settin
         pauses: arguments.pauses.iter().copied().map(Duration::from_secs).collect(),
         rounds: arguments.rounds,
         period: Duration::from_secs(arguments.period),
+        fault: Duration::from_secs(arguments.fault_seconds),
+        flaps: Duration::from_secs(arguments.flaps_seconds),
         ..usual
     }
 }

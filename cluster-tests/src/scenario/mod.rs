@@ -9,6 +9,8 @@ mod crowd;
 mod growth;
 mod idle;
 mod large;
+mod lines;
+mod network;
 mod pause;
 mod placement;
 mod resize;
@@ -55,6 +57,32 @@ pub enum Scenario {
     Scale,
     /// What few nodes, and then many, tell each other while nobody uses them
     Idle,
+    /// Lines between nodes lose 1, 5, 20, 40 % of what they carry, and rows of it
+    Loss,
+    /// Lines are 200 ms long
+    Delay,
+    /// Lines are now shorter, now longer, by up to 100 ms
+    Jitter,
+    /// Lines carry 1 Mbit/s
+    SlowLine,
+    /// Lines double 30 % of what they carry
+    Duplication,
+    /// Lines hold back 30 % of what they carry
+    Reordering,
+    /// A node hears the others and is not heard, then the reverse
+    OneWay,
+    /// Two nodes do not reach each other, and everybody else
+    PairCut,
+    /// Two groups reach each other through one node alone
+    Bridge,
+    /// One node is cut off, or two where two may be lost
+    CutOff,
+    /// Four nodes fall into two halves
+    EvenSplit,
+    /// The lines of one node come and go, once a second
+    Flapping,
+    /// The ports change from which nodes seem to talk
+    Rebinding,
 }
 
 impl Scenario {
@@ -102,6 +130,19 @@ impl Scenario {
             Self::VoterLoss => crash::voters(service, settings, watch),
             Self::Scale => scale::crashes(service, settings, watch),
             Self::Idle => idle::traffic(service, settings, watch),
+            Self::Loss => lines::loss(service, settings, watch),
+            Self::Delay => lines::delay(service, settings, watch),
+            Self::Jitter => lines::jitter(service, settings, watch),
+            Self::SlowLine => lines::slow(service, settings, watch),
+            Self::Duplication => lines::duplication(service, settings, watch),
+            Self::Reordering => lines::reordering(service, settings, watch),
+            Self::OneWay => network::one_way(service, settings, watch),
+            Self::PairCut => network::pair(service, settings, watch),
+            Self::Bridge => network::bridge(service, settings, watch),
+            Self::CutOff => network::cut_off(service, settings, watch),
+            Self::EvenSplit => network::even_split(service, settings, watch),
+            Self::Flapping => network::flapping(service, settings, watch),
+            Self::Rebinding => network::rebinding(service, settings, watch),
         };
         watch.end();
         row
@@ -164,6 +205,10 @@ pub struct Settings {
     pub rounds: usize,
     /// How long it is counted what idle nodes send.
     pub period: Duration,
+    /// How long a line is bad, or cut.
+    pub fault: Duration,
+    /// How long a line comes and goes.
+    pub flaps: Duration,
 }
 
 impl Settings {
@@ -181,6 +226,8 @@ impl Settings {
             rounds: 5,
             // Two comparisons of everything with everybody.
             period: Duration::from_secs(20),
+            fault: Duration::from_secs(12),
+            flaps: Duration::from_secs(30),
         }
     }
 

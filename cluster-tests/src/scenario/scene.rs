@@ -1,17 +1,20 @@
 //! A cluster under load, and what can be done to it meanwhile.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
 
 use super::crowd::Crowd;
-use super::{Row, Scenario, Settings, Watch};
+use super::{Row, Scenario, Settings, Spread, Watch};
 use crate::balancer::Balancer;
 use crate::cluster::{Cluster, name, voters};
 use crate::faults::go_on;
-use crate::history::Down;
+use crate::history::{Down, Trouble};
 use crate::load::{self, Plan, Progress};
+use crate::picture::pictures;
 use crate::service::Service;
 use crate::wait::wait_for_within;
 
@@ -63,6 +66,20 @@ pub(super) fn prepared_with(
     ];
     over.extend(more);
     Cluster::prepare_growing(service, nodes, later, &over)
+}
+
+/// What is over the configuration that `cert node` writes, with a level of acknowledgement.
+pub(super) const fn variables(
+    spread: Spread,
+    level: &'static str,
+) -> [(&'static str, &'static str); 5] {
+    [
+        ("REPLICA__REPLICATION__MODE", spread.name()),
+        ("REPLICA__REPLICATION__BACKUPS", "1"),
+        ("REPLICA__REPLICATION__ACK", level),
+        ("REPLICA__NODE__DRAIN_GRACE", GRACE),
+        ("RUST_LOG", LOG),
+    ]
 }
 
 /// Nodes that run and have found each other.
@@ -132,6 +149,7 @@ pub(super) struct Scene<'s> {
     watch: &'s Watch,
     progress: &'s Progress,
     downs: Vec<Down>,
+    troubles: Vec<Trouble>,
     full: Duration,
 }
 
@@ -149,18 +167,19 @@ pub(super) fn under_load(
     let balancer = Balancer::new(&cluster.addresses());
     let seed = fastrand::u64(..1 << 32);
     let plan = Plan { clients: settings.visitors, requests: u64::MAX, seed, pause: settings.rest };
-    let (visitors, acted, downs, full) = std::thread::scope(|scope| {
+    let (visitors, acted, downs, troubles, full) = std::thread::scope(|scope| {
         let visitors = scope.spawn(|| load::run_behind(&balancer, &plan, &progress));
         let mut scene = Scene {
             cluster: &mut *cluster,
             watch,
             progress: &progress,
             downs: Vec::new(),
+            troubles: Vec::new(),
             full: Duration::ZERO,
         };
         let acted = scene.go_on().and_then(|()| act(&mut scene)).and_then(|()| scene.go_on());
         progress.is_over.store(true, Ordering::Relaxed);
-        (visitors.join().ok(), acted, scene.downs, scene.full)
+        (visitors.join().ok(), acted, scene.downs, scene.troubles, scene.full)
     });
     let visitors = visitors.context("the load has failed")?;
     if let Err(error) = acted {
@@ -172,6 +191,7 @@ pub(super) fn under_load(
     }
     let mut history = visitors.finish();
     history.downs = downs;
+    history.troubles = troubles;
     row.add(&history);
     row.full = full;
     if let Some(crowd) = crowd {
@@ -246,6 +266,34 @@ impl Scene<'_> {
         Ok(())
     }
 
+    /// From now on these nodes may not reach everybody.
+    pub(super) fn begin_trouble(&mut self, nodes: Vec<usize>) {
+        let from = self.progress.started.elapsed();
+        self.troubles.push(Trouble { nodes, from, until: Duration::MAX });
+    }
+
+    /// They reach everybody again.
+    pub(super) fn end_trouble(&mut self) {
+        let until = self.progress.started.elapsed();
+        for trouble in &mut self.troubles {
+            trouble.until = trouble.until.min(until);
+        }
+    }
+
+    /// Requests that have been answered so far.
+    pub(super) fn requests(&self) -> u64 {
+        self.progress.done.load(Ordering::Relaxed)
+    }
+
+    /// Which process each member is, as a node has it: who was removed and came back is another one.
+    pub(super) fn processes(&self, node: usize) -> Result<BTreeMap<String, u64>> {
+        let status = self.cluster.status(node)?;
+        let members = status["members"].as_array().into_iter().flatten();
+        let process =
+            |member: &Value| Some((member["name"].as_str()?.to_owned(), member["inc"].as_u64()?));
+        Ok(members.filter_map(process).collect())
+    }
+
     fn begin_down(&mut self, node: usize) {
         let from = self.progress.started.elapsed();
         self.downs.push(Down { node, from, until: Duration::MAX });
@@ -261,7 +309,7 @@ impl Scene<'_> {
     /// Waits until the members are those that run, with full copies.
     pub(super) fn full(&mut self, since: Instant) -> Result<()> {
         self.say("waiting for full copies");
-        full_copies(self.cluster).with_context(|| self.pictures())?;
+        full_copies(self.cluster).with_context(|| pictures(self.cluster))?;
         self.full = self.full.max(since.elapsed());
         Ok(())
     }
@@ -270,7 +318,7 @@ impl Scene<'_> {
     pub(super) fn until(&self, what: &str, mut is_so: impl FnMut(&Cluster) -> bool) -> Result<()> {
         self.say(&format!("waiting until {what}"));
         wait_for_within(what, PATIENCE, LOOK, || is_so(self.cluster).then_some(()))
-            .with_context(|| self.pictures())
+            .with_context(|| pictures(self.cluster))
     }
 
     /// A node of this role.
@@ -292,35 +340,6 @@ impl Scene<'_> {
             })
         };
         wait_for_within(&format!("somebody is the {role:?}"), PATIENCE, LOOK, find)
-            .with_context(|| self.pictures())
-    }
-
-    /// What each node says of the cluster, for when it is not as it should be.
-    fn pictures(&self) -> String {
-        let picture = |node: usize| {
-            let status = self.cluster.status(node).unwrap_or_default();
-            let peers = status["peers"].as_array().into_iter().flatten().map(|peer| {
-                format!(
-                    "{} reachable={} slots={} sessions={} {}",
-                    peer["name"],
-                    peer["reachable"],
-                    peer["lag_slots"],
-                    peer["lag_sessions"],
-                    peer["error"]
-                )
-            });
-            format!(
-                "{}: {} epoch={} transition={} members={:?} voters={} leader={} peers: {}",
-                name(node),
-                status["health"],
-                status["epoch"],
-                status["is_in_transition"],
-                crate::cluster::members(&status),
-                status["voters"],
-                status["leader"],
-                peers.collect::<Vec<_>>().join("; ")
-            )
-        };
-        self.cluster.running().into_iter().map(picture).collect::<Vec<_>>().join("\n")
+            .with_context(|| pictures(self.cluster))
     }
 }

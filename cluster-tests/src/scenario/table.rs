@@ -31,6 +31,9 @@ pub struct Row {
     pub failed: u64,
     /// Requests that were on a node when it was killed or hung.
     pub in_flight: u64,
+    /// Requests to a node that said it could not serve them (503), while the lines of the scenario
+    /// were so bad that it may.
+    pub refused: u64,
     /// The longest time from a fault to full copies on the members that are left, or from a change
     /// to its end.
     pub full: Duration,
@@ -51,6 +54,7 @@ impl Row {
             stale: 0,
             failed: 0,
             in_flight: 0,
+            refused: 0,
             full: Duration::ZERO,
             notes: Vec::new(),
             problems: Vec::new(),
@@ -76,6 +80,7 @@ impl Row {
         self.stale += amount(&[Kind::Stale, Kind::Phantom, Kind::Resurrection, Kind::Disagreement]);
         self.failed += amount(&[Kind::Error]);
         self.in_flight += findings.failed_in_flight;
+        self.refused += findings.refused_in_trouble;
         self.describe(&findings, history);
     }
 
@@ -95,6 +100,12 @@ impl Row {
                 format!("{} was down from {from} to {until} ms", name(down.node))
             });
             self.problems.extend(downs);
+            let troubles = history.troubles.iter().map(|trouble| {
+                let nodes: Vec<String> = trouble.nodes.iter().copied().map(name).collect();
+                let (from, until) = (trouble.from.as_millis(), trouble.until.as_millis());
+                format!("{} had bad lines from {from} to {until} ms", nodes.join(", "))
+            });
+            self.problems.extend(troubles);
         }
     }
 
@@ -112,6 +123,7 @@ impl Row {
         self.stale += other.stale;
         self.failed += other.failed;
         self.in_flight += other.in_flight;
+        self.refused += other.refused;
         self.full = self.full.max(other.full);
         self.notes.extend(other.notes);
         self.problems.extend(other.problems);
@@ -145,7 +157,7 @@ impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{:<16}{:<16}{:>9}{:>9}{:>6}{:>7}{:>8}{:>11}{:>9}",
+            "{:<16}{:<16}{:>9}{:>9}{:>6}{:>7}{:>8}{:>11}{:>9}{:>9}",
             "scenario",
             "spread",
             "sessions",
@@ -154,12 +166,13 @@ impl fmt::Display for Table {
             "stale",
             "failed",
             "in flight",
+            "refused",
             "s full"
         )?;
         for row in &self.rows {
             writeln!(
                 f,
-                "{:<16}{:<16}{:>9}{:>9}{:>6}{:>7}{:>8}{:>11}{:>9.1}{}",
+                "{:<16}{:<16}{:>9}{:>9}{:>6}{:>7}{:>8}{:>11}{:>9}{:>9.1}{}",
                 row.scenario,
                 row.spread,
                 row.sessions,
@@ -168,6 +181,7 @@ impl fmt::Display for Table {
                 row.stale,
                 row.failed,
                 row.in_flight,
+                row.refused,
                 row.full.as_secs_f64(),
                 if row.is_well() { "" } else { "  WRONG" },
             )?;
