@@ -10,6 +10,7 @@
 //! ```
 
 pub mod balancer;
+pub mod chaos;
 pub mod check;
 pub mod client;
 pub mod cluster;

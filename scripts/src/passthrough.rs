@@ -72,9 +72,15 @@ const TABLE: [Passthrough; 7] = [
     },
     Passthrough {
         name: "cluster",
-        about: "Crashes, restarts, joins on real processes: [--scenario NAME] [--mode M] [--rounds N]",
+        about: "Crashes, joins, bad lines on real processes: [--scenario NAME] [--mode M] [--rounds N]",
         program: "cargo",
         arguments: &["run", "--release", "-q", "-p", "cluster-tests", "--bin", "cluster", "--"],
+    },
+    Passthrough {
+        name: "chaos",
+        about: "Random faults on five real nodes, and a report: [--minutes N] [--mode M] [--seed S]",
+        program: "cargo",
+        arguments: &["run", "--release", "-q", "-p", "cluster-tests", "--bin", "chaos", "--"],
     },
     Passthrough {
         name: "embed",
