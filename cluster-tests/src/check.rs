@@ -65,6 +65,20 @@ impl fmt::Display for Violation {
     }
 }
 
+impl Violation {
+    /// It, and how its client came to it.
+    #[must_use]
+    pub fn told(&self, history: &History) -> String {
+        let story = history.story(self.client, &self.call);
+        let line = |call: &&Call| {
+            let (from, until) = (call.invoked.as_millis(), call.answered.as_millis());
+            let Call { op, node, outcome, .. } = call;
+            format!("\n    {from} to {until} ms on {}: {op:?} gave {outcome:?}", name(*node))
+        };
+        format!("{self}{}", story.iter().map(line).collect::<String>())
+    }
+}
+
 /// What was found in a history.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Findings {
@@ -608,5 +622,76 @@ mod tests {
         let certain = vec![(Op::Incr, added(3)), (set(4), wrote())];
         let calls = [begin, written, seen, certain, back].concat();
         assert_eq!(stale(&in_trouble(calls, &[0])), 3);
+    }
+
+    /// A long visit without a fault: logins, writes and reads of all kinds, ends that stay ends.
+    fn long_visit() -> Vec<(Op, Outcome)> {
+        let (mut calls, mut count, mut value) = (Vec::new(), 0, 0);
+        for round in 0..100_u64 {
+            value += 1;
+            calls.push((Op::Login { value }, wrote()));
+            calls.push((GET, told(value)));
+            for _ in 0..round % 7 {
+                count += 1;
+                calls.push((Op::Incr, added(count)));
+                value += 1;
+                calls.push((set(value), wrote()));
+                calls.push((GET, told(value)));
+                calls.push((Op::Count, told(count)));
+            }
+            if round % 5 == 4 {
+                calls.extend([(Op::Logout, wrote()), (Op::Ghost, Outcome::NoSession)]);
+                count = 0;
+            }
+        }
+        value += 1;
+        calls.extend([(Op::Login { value }, wrote()), (Op::Incr, added(1))]);
+        calls.extend([(Op::FinalCount, told(1)), (Op::FinalCount, told(1))]);
+        calls
+    }
+
+    #[test]
+    fn whatever_is_planted_anywhere_in_a_long_visit_is_found() {
+        assert_eq!(found(long_visit()), []);
+        type Plant = (Kind, fn(&Op) -> bool, fn(&Outcome) -> Outcome);
+        let plants: [Plant; 8] = [
+            (Kind::Stale, |op| *op == Op::Count, less),
+            (Kind::Stale, |op| *op == GET, |_| told(None)),
+            (Kind::Phantom, |op| *op == GET, |_| told(u64::MAX)),
+            (Kind::Phantom, |op| *op == Op::Count, |_| told(u64::MAX)),
+            (Kind::LostSession, |op| *op == Op::Count, |_| Outcome::NoSession),
+            (Kind::LostIncrements, |op| *op == Op::FinalCount, less),
+            (Kind::Resurrection, |op| *op == Op::Ghost, |_| told(0)),
+            (Kind::Error, |op| *op == GET, |_| unknown()),
+        ];
+        for (kind, concerns, becomes) in plants {
+            let visit = long_visit();
+            let places: Vec<usize> =
+                (0..visit.len()).filter(|index| concerns(&visit[*index].0)).collect();
+            assert!(!places.is_empty(), "{kind:?}");
+            for place in places {
+                let mut planted = visit.clone();
+                planted[place].1 = becomes(&planted[place].1);
+                if planted[place].1 == visit[place].1 {
+                    continue;
+                }
+                let found = found(planted);
+                assert!(found.iter().any(|(found, _)| *found == kind), "{kind:?} {place}");
+            }
+        }
+    }
+
+    /// What a reader is told of a counter that has gone back by one.
+    fn less(outcome: &Outcome) -> Outcome {
+        match outcome {
+            Outcome::Done { value: Some(value @ 1..), ack } => {
+                Outcome::Done { value: Some(value - 1), ack: *ack }
+            }
+            Outcome::Done { .. }
+            | Outcome::NoSession
+            | Outcome::Refused { .. }
+            | Outcome::Handed { .. }
+            | Outcome::Unknown { .. } => outcome.clone(),
+        }
     }
 }

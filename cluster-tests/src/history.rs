@@ -9,6 +9,9 @@ pub const KEYS: usize = 4;
 /// When a node has been down for so long, nobody may hand anything to it any more.
 pub const NOTICED: Duration = Duration::from_secs(6);
 
+/// Calls that are told of how it came to a violation.
+const STORY_MAX: usize = 10;
+
 /// What a client asks for. Every value is written once in a history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Op {
@@ -144,6 +147,22 @@ impl History {
         self.clients.iter().flatten()
     }
 
+    /// The calls of a client that tell how it came to one of them: the beginning of the session, and
+    /// the last ones that wrote or read the same, or could have ended it.
+    #[must_use]
+    pub fn story(&self, client: usize, call: &Call) -> Vec<&Call> {
+        let calls = self.clients.get(client).map_or(&[][..], Vec::as_slice);
+        let end = calls.iter().position(|other| other == call).map_or(calls.len(), |at| at + 1);
+        let is_begin = |other: &Call| matches!(other.op, Op::Login { .. });
+        let begin = calls[..end].iter().rposition(is_begin).unwrap_or_default();
+        let about = calls[begin..end].iter().filter(|other| is_about(other, call));
+        let mut story: Vec<&Call> = about.collect();
+        let surplus = story.len().saturating_sub(STORY_MAX);
+        // The login stays, whatever came between.
+        story.drain(1.min(story.len())..(1 + surplus).min(story.len()));
+        story
+    }
+
     /// Whether some node went down shortly before a call, or during it: whoever has handed a write
     /// to it could not know.
     #[must_use]
@@ -189,5 +208,51 @@ impl History {
         self.downs.iter().any(|down| {
             down.node == call.node && down.from <= call.answered && call.invoked <= down.until
         })
+    }
+}
+
+/// Whether a call has to do with what another one is about.
+fn is_about(call: &Call, other: &Call) -> bool {
+    let counts = |op: Op| matches!(op, Op::Incr | Op::Count | Op::FinalCount);
+    match call.op {
+        Op::Login { .. } | Op::Logout => true,
+        Op::Ghost => call == other,
+        Op::Get { key } | Op::Set { key, .. } => match other.op {
+            Op::Get { key: same } | Op::Set { key: same, .. } => key == same,
+            Op::Login { .. } | Op::Incr | Op::Count | Op::FinalCount | Op::Logout | Op::Ghost => {
+                false
+            }
+        },
+        Op::Incr | Op::Count | Op::FinalCount => counts(other.op),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_story_is_the_login_and_the_last_calls_about_the_same() {
+        let call = |op, at| Call {
+            op,
+            node: 0,
+            invoked: Duration::from_millis(at),
+            answered: Duration::from_millis(at + 1),
+            outcome: Outcome::Done { value: None, ack: None },
+        };
+        let mut calls = vec![call(Op::Login { value: 1 }, 0), call(Op::Login { value: 2 }, 1)];
+        calls.extend((2..60).map(|at| match at % 3 {
+            0 => call(Op::Set { key: 1, value: at }, at),
+            1 => call(Op::Get { key: 2 }, at),
+            _ => call(Op::Incr, at),
+        }));
+        let history = History { clients: vec![Vec::new(), calls.clone()], ..History::default() };
+        let at = |story: &[&Call]| -> Vec<u128> {
+            story.iter().map(|call| call.invoked.as_millis()).collect()
+        };
+        let story = history.story(1, &calls[12]);
+        assert_eq!(at(&story), [1, 3, 6, 9, 12], "the second login and register 1");
+        let story = history.story(1, &calls[59]);
+        assert_eq!((story.len(), at(&story)[0], at(&story)[9]), (STORY_MAX, 1, 59));
     }
 }

@@ -78,7 +78,8 @@ impl Summary {
             *count += 1;
             *length += fault.until.saturating_sub(fault.from);
         }
-        summary.problems.extend(findings.violations.iter().map(ToString::to_string));
+        let told = findings.violations.iter().map(|found| found.told(&run.history));
+        summary.problems.extend(told);
         summary
     }
 

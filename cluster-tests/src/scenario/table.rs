@@ -86,7 +86,7 @@ impl Row {
 
     fn describe(&mut self, findings: &Findings, history: &History) {
         let shown = findings.violations.iter().take(PROBLEMS_SHOWN);
-        self.problems.extend(shown.map(ToString::to_string));
+        self.problems.extend(shown.map(|found| found.told(history)));
         let rest = findings.violations.len().saturating_sub(PROBLEMS_SHOWN);
         if rest > 0 {
             self.problems.push(format!("and {rest} more violations"));
