@@ -107,6 +107,11 @@ impl Kind {
         }
     }
 
+    /// Whether its length makes a difference for others.
+    const fn lasts(self) -> bool {
+        !matches!(self, Self::Restart | Self::Drain | Self::Rebinding)
+    }
+
     /// Whether it takes several nodes at once, where so many may be lost.
     const fn takes_many(self) -> bool {
         matches!(self, Self::Kill | Self::CutOff)
@@ -162,13 +167,10 @@ impl Dice {
         let kind = self.kind(&Kind::STRIKES);
         let many = if kind.takes_many() { self.random.usize(1..=self.survives) } else { 1 };
         let count = if kind == Kind::PairCut { 2 } else { many };
-        let length = match kind {
-            Kind::Restart | Kind::Drain | Kind::Rebinding => SHORT_MS,
-            // At least some times there and back.
-            Kind::Flapping => LONG_MS,
-            _ if self.random.u8(..LONG_OF) == 0 => LONG_MS,
-            _ => SHORT_MS,
-        };
+        let is_long = self.random.u8(..LONG_OF) == 0;
+        // Flapping goes there and back at least some times.
+        let length =
+            if kind == Kind::Flapping || (is_long && kind.lasts()) { LONG_MS } else { SHORT_MS };
         let length = Duration::from_millis(self.random.u64(length));
         let mut nodes: Vec<usize> = (0..self.nodes).collect();
         self.random.shuffle(&mut nodes);

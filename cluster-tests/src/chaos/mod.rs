@@ -159,7 +159,8 @@ pub fn run(service: &Service, plan: &Plan, board: &Board) -> Result<Run> {
         let struck = striker.strike_until_over();
         is_calm.store(true, Ordering::Relaxed);
         progress.is_over.store(true, Ordering::Relaxed);
-        (visitors.join().ok(), struck.and(weather.join().map_err(|_| anyhow::anyhow!("weather"))))
+        let weather = weather.join().map_err(|_| anyhow::anyhow!("the weather has failed"));
+        (visitors.join().ok(), struck.and(weather))
     });
     let visitors = visitors.context("the load has failed")?;
     let elapsed = visitors.elapsed();

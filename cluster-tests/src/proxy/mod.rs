@@ -115,7 +115,7 @@ impl Proxy {
                 proxy.spawn(move |shared| shared.serve_side(from, to));
             }
         }
-        proxy.spawn(|shared| shared.send_when_due());
+        proxy.spawn(Shared::send_when_due);
         Ok(proxy)
     }
 
