@@ -150,7 +150,9 @@ fn server(tls: rustls::ServerConfig, limits: &Limits) -> Result<ServerConfig, Tl
     // Which connection it is to be is known only after the handshake. The dialing side sets the
     // idle timeout then: the shorter one of the two sides holds.
     config.transport_config(Arc::new(transport(limits, limits.data_idle_timeout)?));
-    config.migration(false);
+    // A peer stays who it is when a router on the way has forgotten its port: it is known by its
+    // certificate, and its new address is proved before much is sent there.
+    config.migration(true);
     config.max_incoming(INCOMING_MAX);
     config.incoming_buffer_size(INCOMING_BYTES_MAX);
     config.incoming_buffer_size_total(INCOMING_BYTES_TOTAL_MAX);

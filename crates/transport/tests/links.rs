@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use support::{Cluster, LOOPBACK, Node, PATIENCE, introduce, node_name, until};
+use tokio::net::UdpSocket;
 use transport::{DownReason, Endpoint, Event, Lane, Limits, PeerAddress, Refusal, SendError};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -331,6 +332,59 @@ fn fill(from: &Node, to: &Node, lane: Lane) -> u64 {
 }
 
 /// An address that leads to no node.
+/// Passes datagrams on between whoever sends to `front` and a node, from a port of its own.
+async fn pass_on(front: &UdpSocket, node: std::net::SocketAddr) {
+    let side = UdpSocket::bind((LOOPBACK, 0)).await.unwrap();
+    let (mut out, mut back) = ([0; 2048], [0; 2048]);
+    let mut guest = None;
+    loop {
+        tokio::select! {
+            received = front.recv_from(&mut out) => {
+                let (count, from) = received.unwrap();
+                guest = Some(from);
+                side.send_to(&out[..count], node).await.unwrap();
+            }
+            received = side.recv_from(&mut back) => {
+                let (count, _) = received.unwrap();
+                if let Some(guest) = guest {
+                    front.send_to(&back[..count], guest).await.unwrap();
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_seems_to_talk_from_another_port_keeps_its_link() {
+    let cluster = Cluster::new("c1");
+    let (mut a, mut b) = (cluster.start("n1"), cluster.start("n2"));
+    let front = UdpSocket::bind((LOOPBACK, 0)).await.unwrap();
+    let address = front.local_addr().unwrap().to_string();
+    a.endpoint.set_peers(vec![PeerAddress { address, ..b.at() }]);
+    b.endpoint.set_peers(vec![PeerAddress { address: nowhere(), ..a.at() }]);
+    let node = b.endpoint.local_addr();
+    tokio::select! {
+        () = pass_on(&front, node) => {}
+        () = async { a.up().await; b.up().await; } => {}
+    }
+    // The port of before is closed with its socket.
+    tokio::select! {
+        () = pass_on(&front, node) => {}
+        () = async {
+            for lane in Lane::ALL {
+                a.send(&b, lane, "from another port");
+                assert_eq!(b.frame().await, (lane, "from another port".into()));
+                b.send(&a, lane, "to another port");
+                assert_eq!(a.frame().await, (lane, "to another port".into()));
+            }
+        } => {}
+    }
+    for node in [&a, &b] {
+        let counters = node.endpoint.counters();
+        assert_eq!((counters.links_up, counters.links_down), (1, 0));
+    }
+}
+
 fn nowhere() -> String {
     "127.0.0.1:1".to_owned()
 }
