@@ -5,7 +5,8 @@
 //! - a register: the last value that it wrote, or saw; or one of a write with unknown outcome;
 //! - the counter: at least the acknowledged additions, at most those and the unknown ones, and
 //!   never less than it has seen;
-//! - a session is there until it is logged out, and never afterwards.
+//! - a session is there until it is logged out, and never afterwards, but on a node that may have been
+//!   cut off from where it ended: that one has not heard of it.
 //!
 //! What fewer copies acknowledged than were asked is seen by whoever reads it where it was written,
 //! and may be gone when that node has crashed, or has been cut off and removed: then, and only then,
@@ -88,6 +89,8 @@ pub struct Findings {
     pub failed_in_flight: u64,
     /// Answers that a node could not serve a session, while lines between nodes were bad.
     pub refused_in_trouble: u64,
+    /// Answers for an ended session from a node that may have been cut off from where it ended.
+    pub served_beyond_cut: u64,
     /// Writes that fewer copies acknowledged than were asked.
     pub acknowledged_short: u64,
     /// Answers that lacked such a write though it had been seen, because who had it may be gone.
@@ -250,6 +253,8 @@ impl Visitor<'_> {
     fn done(&mut self, call: &Call, value: Option<u64>, history: &History) {
         let is_certain = call.outcome.is_certain();
         match call.op {
+            // Promised only of nodes that have heard of the end.
+            Op::Ghost if history.was_in_trouble(call) => self.findings.served_beyond_cut += 1,
             Op::Ghost => self.report(Kind::Resurrection, 1, call, "no session"),
             Op::Login { value } if is_certain => {
                 self.session.get_or_insert_default().registers[0].write(value);
@@ -598,6 +603,14 @@ mod tests {
         }
         let gone = vec![(LOGIN, wrote()), (GET, Outcome::NoSession)];
         assert_eq!(in_trouble(gone, &[0]).amount(Kind::LostSession), 1);
+    }
+
+    #[test]
+    fn a_node_beyond_a_cut_may_serve_what_has_ended_and_no_other_one() {
+        let calls = vec![(LOGIN, wrote()), (Op::Logout, wrote()), (Op::Ghost, told(0))];
+        let findings = in_trouble(calls.clone(), &[0]);
+        assert_eq!((findings.violations.as_slice(), findings.served_beyond_cut), (&[][..], 1));
+        assert_eq!(in_trouble(calls, &[1]).amount(Kind::Resurrection), 1);
     }
 
     #[test]

@@ -11,11 +11,12 @@ use super::{NODES, Run, Summary, names};
 const PROBLEMS_SHOWN: usize = 20;
 
 /// Rows that say what came of the checks: what, how much, and what it means.
-fn rows(summary: &Summary) -> [(&'static str, u64, &'static str); 11] {
+fn rows(summary: &Summary) -> [(&'static str, u64, &'static str); 12] {
     [
         ("lost", summary.lost, "acknowledged writes and sessions that are gone"),
         ("stale", summary.stale, "answers older than what their visitor had seen"),
         ("resurrected", summary.resurrected, "ended sessions that were served"),
+        ("beyond a cut", summary.beyond_cut, "the same on a node that was cut off; may be"),
         ("phantoms", summary.phantoms, "values that nobody wrote"),
         ("disagreements", summary.disagreements, "counters that differ between nodes at the end"),
         ("errors", summary.errors, "requests that failed where none may"),

@@ -44,6 +44,8 @@ pub struct Summary {
     pub phantoms: u64,
     /// Ended sessions that were served.
     pub resurrected: u64,
+    /// Ended sessions that were served by a node that may have been cut off from where they ended.
+    pub beyond_cut: u64,
     /// How often it was looked whether one was.
     pub ghosts: u64,
     /// Nodes that disagreed at the end.
@@ -106,6 +108,7 @@ impl Summary {
     fn count_findings(&mut self, findings: &Findings) {
         self.short = findings.acknowledged_short;
         self.short_lost = findings.short_lost;
+        self.beyond_cut = findings.served_beyond_cut;
         self.in_flight = findings.failed_in_flight;
         self.refused = findings.refused_in_trouble;
         self.errors = findings.amount(Wrong::Error);

@@ -19,7 +19,7 @@ const FLAP: Duration = Duration::from_millis(500);
 /// While lines come and go the members change no more often than that.
 const CHANGE: Duration = Duration::from_secs(10);
 
-/// Between two times that ports change: links that stood on them are up again by then.
+/// Between two times that ports change: more than it takes to remove somebody.
 const REBIND: Duration = Duration::from_secs(8);
 
 /// Directed lines, sender and receiver.
@@ -196,12 +196,12 @@ pub(super) fn rebinding(service: &Service, settings: &Settings, watch: &Watch) -
         scene.begin_trouble((0..NODES).collect());
         for node in 0..NODES {
             scene.say(&format!("{} seems to talk from other ports", name(node)));
-            let since = Instant::now();
             for other in but(NODES, &[node]) {
                 scene.cluster.proxy()?.rebind(node, other)?;
             }
+            // Whoever is not heard for so long would be removed.
             let_pass(REBIND);
-            scene.full(since)?;
+            scene.full(Instant::now())?;
         }
         scene.end_trouble();
         let after = scene.processes(0)?;
