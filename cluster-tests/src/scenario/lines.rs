@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::scene::{Scene, let_pass, under_load};
+use super::scene::{Scene, Survives, let_pass, under_load};
 use super::{Row, Scenario, Settings, Watch, network};
 use crate::proxy::{Conditions, Counts};
 use crate::service::Service;
@@ -106,7 +106,7 @@ fn bad(
     settings: &Settings,
     watch: &Watch,
 ) -> Result<Row> {
-    let mut cluster = network::behind_proxy(service, settings, NODES, "one")?;
+    let mut cluster = network::behind_proxy(service, settings, NODES, Survives::One)?;
     under_load(scenario, settings, watch, &mut cluster, None, |scene| {
         let fair = rate(scene, settings.fault / 4)?;
         for weather in weathers {

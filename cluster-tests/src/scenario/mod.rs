@@ -75,7 +75,7 @@ pub enum Scenario {
     PairCut,
     /// Two groups reach each other through one node alone
     Bridge,
-    /// One node is cut off, or two where two may be lost
+    /// One node is cut off, then two that may be lost
     CutOff,
     /// Four nodes fall into two halves
     EvenSplit,

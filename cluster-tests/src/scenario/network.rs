@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-use super::scene::{Scene, let_pass, start_first, under_load, variables};
-use super::{Row, Scenario, Settings, Spread, Watch};
+use super::scene::{Scene, Survives, let_pass, start_first, under_load, variables};
+use super::{Row, Scenario, Settings, Watch};
 use crate::cluster::{Cluster, name};
 use crate::proxy::Counts;
 use crate::service::Service;
@@ -30,9 +30,9 @@ pub(super) fn behind_proxy(
     service: &Service,
     settings: &Settings,
     nodes: usize,
-    level: &'static str,
+    survives: Survives,
 ) -> Result<Cluster> {
-    let over = variables(settings.spread, level);
+    let over = variables(settings.spread, survives);
     let seed = fastrand::u64(..1 << 32);
     let mut cluster = Cluster::prepare_behind_proxy(service, nodes, &over, seed)?;
     start_first(&mut cluster, nodes)?;
@@ -90,7 +90,7 @@ fn cut(
 
 /// A node is not heard, then another one does not hear.
 pub(super) fn one_way(service: &Service, settings: &Settings, watch: &Watch) -> Result<Row> {
-    let mut cluster = behind_proxy(service, settings, NODES, "one")?;
+    let mut cluster = behind_proxy(service, settings, NODES, Survives::One)?;
     under_load(Scenario::OneWay, settings, watch, &mut cluster, None, |scene| {
         let (mute, deaf) = (3, 4);
         let lines = from_to(&[mute], &but(NODES, &[mute]));
@@ -102,7 +102,7 @@ pub(super) fn one_way(service: &Service, settings: &Settings, watch: &Watch) -> 
 
 /// Two nodes do not reach each other; the others reach both.
 pub(super) fn pair(service: &Service, settings: &Settings, watch: &Watch) -> Result<Row> {
-    let mut cluster = behind_proxy(service, settings, NODES, "one")?;
+    let mut cluster = behind_proxy(service, settings, NODES, Survives::One)?;
     under_load(Scenario::PairCut, settings, watch, &mut cluster, None, |scene| {
         let (one, other) = (1, 3);
         let what = format!("{} and {} do not reach each other", name(one), name(other));
@@ -112,40 +112,30 @@ pub(super) fn pair(service: &Service, settings: &Settings, watch: &Watch) -> Res
 
 /// Two groups that only one node reaches both of. At most one of them may go on deciding.
 pub(super) fn bridge(service: &Service, settings: &Settings, watch: &Watch) -> Result<Row> {
-    let mut cluster = behind_proxy(service, settings, NODES, level(settings.spread))?;
+    let mut cluster = behind_proxy(service, settings, NODES, Survives::Two)?;
     under_load(Scenario::Bridge, settings, watch, &mut cluster, None, |scene| {
         let lines = between(&[0, 1], &[3, 4]);
         cut(scene, &format!("{} alone reaches all", name(2)), &lines, settings.fault)
     })
 }
 
-/// As many nodes are cut off as may be lost.
+/// One node is cut off, then two.
 pub(super) fn cut_off(service: &Service, settings: &Settings, watch: &Watch) -> Result<Row> {
-    let mut cluster = behind_proxy(service, settings, NODES, level(settings.spread))?;
+    let mut cluster = behind_proxy(service, settings, NODES, Survives::Two)?;
     under_load(Scenario::CutOff, settings, watch, &mut cluster, None, |scene| {
-        let few: &[usize] = match settings.spread {
-            Spread::AllToAll => &[2, 3],
-            Spread::PrimaryBackup => &[3],
-        };
-        let names: Vec<String> = few.iter().copied().map(name).collect();
-        let lines = between(few, &but(NODES, few));
-        cut(scene, &format!("{} cut off", names.join(", ")), &lines, settings.fault)
+        for few in [&[3][..], &[2, 3]] {
+            let names: Vec<String> = few.iter().copied().map(name).collect();
+            let lines = between(few, &but(NODES, few));
+            cut(scene, &format!("{} cut off", names.join(", ")), &lines, settings.fault)?;
+        }
+        Ok(())
     })
-}
-
-/// The level of acknowledgement at which a write survives the loss of two nodes, where more than two
-/// have it.
-const fn level(spread: Spread) -> &'static str {
-    match spread {
-        Spread::AllToAll => "quorum",
-        Spread::PrimaryBackup => "one",
-    }
 }
 
 /// Two halves, of which none may remove the other.
 pub(super) fn even_split(service: &Service, settings: &Settings, watch: &Watch) -> Result<Row> {
     let nodes = 4;
-    let mut cluster = behind_proxy(service, settings, nodes, "one")?;
+    let mut cluster = behind_proxy(service, settings, nodes, Survives::One)?;
     under_load(Scenario::EvenSplit, settings, watch, &mut cluster, None, |scene| {
         let members = scene.processes(0)?;
         cut(scene, "two halves", &between(&[0, 1], &[2, 3]), settings.fault)?;
@@ -157,7 +147,7 @@ pub(super) fn even_split(service: &Service, settings: &Settings, watch: &Watch) 
 
 /// The lines of one node come and go.
 pub(super) fn flapping(service: &Service, settings: &Settings, watch: &Watch) -> Result<Row> {
-    let mut cluster = behind_proxy(service, settings, NODES, "one")?;
+    let mut cluster = behind_proxy(service, settings, NODES, Survives::One)?;
     under_load(Scenario::Flapping, settings, watch, &mut cluster, None, |scene| {
         let node = 3;
         scene.say(&format!("{} flaps for {:?}", name(node), settings.flaps));
@@ -190,7 +180,7 @@ pub(super) fn flapping(service: &Service, settings: &Settings, watch: &Watch) ->
 
 /// All nodes seem to talk from other ports, one after another.
 pub(super) fn rebinding(service: &Service, settings: &Settings, watch: &Watch) -> Result<Row> {
-    let mut cluster = behind_proxy(service, settings, NODES, "one")?;
+    let mut cluster = behind_proxy(service, settings, NODES, Survives::One)?;
     under_load(Scenario::Rebinding, settings, watch, &mut cluster, None, |scene| {
         let members = scene.processes(0)?;
         scene.begin_trouble((0..NODES).collect());

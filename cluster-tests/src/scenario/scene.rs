@@ -68,14 +68,28 @@ pub(super) fn prepared_with(
     Cluster::prepare_growing(service, nodes, later, &over)
 }
 
-/// What is over the configuration that `cert node` writes, with a level of acknowledgement.
+/// How many nodes may be lost at once, so that nothing is that was acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Survives {
+    /// One, as is usual.
+    One,
+    /// Two: a removal counts as a loss.
+    Two,
+}
+
+/// What is over the configuration that `cert node` writes.
 pub(super) const fn variables(
     spread: Spread,
-    level: &'static str,
+    survives: Survives,
 ) -> [(&'static str, &'static str); 5] {
+    let (level, backups) = match (survives, spread) {
+        (Survives::One, _) => ("one", "1"),
+        (Survives::Two, Spread::AllToAll) => ("quorum", "1"),
+        (Survives::Two, Spread::PrimaryBackup) => ("all", "2"),
+    };
     [
         ("REPLICA__REPLICATION__MODE", spread.name()),
-        ("REPLICA__REPLICATION__BACKUPS", "1"),
+        ("REPLICA__REPLICATION__BACKUPS", backups),
         ("REPLICA__REPLICATION__ACK", level),
         ("REPLICA__NODE__DRAIN_GRACE", GRACE),
         ("RUST_LOG", LOG),
