@@ -1,7 +1,9 @@
+//! Two nodes that are sockets, and the lines between them.
+
 use super::*;
 use crate::wait::PATIENCE;
 
-/// Two nodes that are sockets, and the lines between them.
+/// The two, and what is between them.
 struct Pair2 {
     nodes: [UdpSocket; 2],
     proxy: Proxy,
