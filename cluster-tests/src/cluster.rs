@@ -1,7 +1,7 @@
 //! A cluster of real processes on loopback, with throw-away certificates.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,6 +13,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::client::Client;
+use crate::ports::free_udp;
 use crate::process::Process;
 use crate::proxy::Proxy;
 use crate::service::Service;
@@ -158,7 +159,7 @@ impl Cluster {
         let folder = tempfile::tempdir()?;
         let mut variables = vec![("REPLICA__NODE__DRAIN_GRACE".to_owned(), "0s".to_owned())];
         variables.extend(over.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
-        let members = quic_addresses(nodes)?;
+        let members = free_udp(nodes)?;
         Ok(Self {
             folder,
             service: service.clone(),
@@ -495,16 +496,4 @@ pub fn members(status: &Value) -> BTreeSet<String> {
 pub fn voters(status: &Value) -> BTreeSet<String> {
     let voters = status["voters"].as_array().into_iter().flatten();
     voters.filter_map(|voter| voter.as_str().map(str::to_owned)).collect()
-}
-
-/// Free UDP ports, all different, on an address of loopback that hardly anybody else has: a node
-/// that is started again must find its port free, whatever runs beside it.
-fn quic_addresses(count: usize) -> Result<Vec<SocketAddr>> {
-    let byte = || fastrand::u8(1..=254);
-    let ip = IpAddr::V4(Ipv4Addr::new(127, byte(), byte(), byte()));
-    let sockets: std::io::Result<Vec<UdpSocket>> =
-        (0..count).map(|_| UdpSocket::bind((ip, 0))).collect();
-    let addresses: std::io::Result<Vec<SocketAddr>> =
-        sockets?.iter().map(UdpSocket::local_addr).collect();
-    Ok(addresses?)
 }

@@ -19,6 +19,7 @@ pub mod history;
 pub mod hostile;
 pub mod load;
 pub mod picture;
+pub mod ports;
 pub mod process;
 pub mod proxy;
 pub mod report;

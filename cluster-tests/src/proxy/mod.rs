@@ -17,7 +17,7 @@ mod link;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -26,6 +26,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 
 use link::Link;
+
+use crate::ports::own_ip;
 pub use link::{BACKLOG_MAX, Conditions, Counts, WAITING_BYTES_MAX};
 
 /// Longest datagram of UDP.
@@ -87,6 +89,7 @@ impl Proxy {
     /// # Errors
     /// The system has no sockets.
     pub fn start(nodes: &[SocketAddr], seed: u64) -> Result<Self> {
+        // Another one than the nodes have, so that no port here is one of theirs.
         let ip = own_ip();
         let fronts = (0..nodes.len()).map(|_| Ok(Arc::new(bind(ip)?))).collect::<Result<_>>()?;
         let pair = |from: usize, to: usize| {
@@ -329,12 +332,6 @@ impl Shared {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// An address of loopback of its own, so that no port here is one of a node.
-fn own_ip() -> IpAddr {
-    let byte = || fastrand::u8(1..=254);
-    IpAddr::V4(Ipv4Addr::new(127, byte(), byte(), byte()))
 }
 
 fn bind(ip: IpAddr) -> Result<UdpSocket> {
