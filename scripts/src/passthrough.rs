@@ -16,7 +16,7 @@ struct Passthrough {
     arguments: &'static [&'static str],
 }
 
-const TABLE: [Passthrough; 7] = [
+const TABLE: [Passthrough; 8] = [
     Passthrough {
         name: "sim",
         about: "The simulator: [--mode M] --seeds N | --seed S [--trace] | --coverage | --report",

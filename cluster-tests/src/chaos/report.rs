@@ -49,10 +49,11 @@ pub fn markdown(run: &Run, summary: &Summary, plot: &str) -> String {
         plan.seed
     ));
     line(format!(
-        "```sh\ncargo x chaos --minutes {} --mode {} --seed {}\n```\n",
+        "```sh\ncargo x chaos --minutes {} --mode {} --seed {} --visitors {}\n```\n",
         minutes(plan.length),
         plan.spread.name(),
-        plan.seed
+        plan.seed,
+        plan.visitors
     ));
     line(format!("![Requests per second, failures, and faults over time]({plot})\n"));
     line("| | | |\n|---|---|---|".to_owned());
