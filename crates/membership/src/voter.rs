@@ -98,7 +98,7 @@ pub struct Status {
 pub struct RaftStatus {
     /// Who leads, as far as this voter knows.
     pub leader: Option<RaftId>,
-    /// True if this voter does.
+    /// True if this voter does, and hears from a majority.
     pub is_leader: bool,
     /// Raft's term.
     pub term: u64,
@@ -191,10 +191,14 @@ impl Voter {
     /// How it stands.
     #[must_use]
     pub fn status(&self) -> Status {
-        let raft = self.shared.raft();
+        let mut raft = self.shared.raft().map(|raft| raft_status(&raft));
+        // If it has been replaced meanwhile nobody tells it, and it asks nobody, because it is mute.
+        if let Some(raft) = raft.as_mut().filter(|raft| raft.is_leader && self.shared.is_mute()) {
+            (raft.is_leader, raft.leader) = (false, None);
+        }
         Status {
             raft_id: self.shared.raft_id,
-            raft: raft.map(|raft| raft_status(&raft)),
+            raft,
             trouble: self.shared.trouble(),
             is_outdated: self.shared.network.is_outdated(),
         }

@@ -221,6 +221,22 @@ async fn a_leader_without_a_majority_does_not_keep_one_from_forming() {
     assert!(names(&world.view(&leader)).contains(&"n1".to_owned()));
 }
 
+/// Nobody tells it who leads instead, if it has been replaced meanwhile: whoever took it for the
+/// leader would ask it for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_hears_no_majority_does_not_say_that_it_leads() {
+    let world = World::of(3, 3, SETTINGS).await;
+    let leader = world.until_leader().await;
+    let own_id = world.raft_id(&leader);
+    world.isolate(&leader);
+    until("it does not take itself for the leader", || {
+        let raft = world.voter(&leader).status().raft;
+        raft.is_some_and(|raft| !raft.is_leader && raft.leader != Some(own_id))
+    })
+    .await;
+    until("another leads", || world.leader().is_some_and(|next| next != leader)).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_does_not_vote_joins_whoever_leads() {
     let mut world = World::of(3, 3, SETTINGS).await;
