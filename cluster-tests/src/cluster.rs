@@ -52,7 +52,7 @@ impl Addresses {
         Self(Arc::new(Mutex::new(vec![nowhere; nodes])))
     }
 
-    fn set(&self, node: usize, http: SocketAddr) {
+    pub(crate) fn set(&self, node: usize, http: SocketAddr) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)[node] = http;
     }
 }
@@ -470,7 +470,7 @@ pub fn name(node: usize) -> String {
 }
 
 /// Whether a node serves, nobody is catching up, and each other member answers and is well.
-fn is_whole(status: &Value, is_well: impl Fn(&Value) -> bool) -> bool {
+pub(crate) fn is_whole(status: &Value, is_well: impl Fn(&Value) -> bool) -> bool {
     let peers = status["peers"].as_array().map_or(&[][..], Vec::as_slice);
     let own = status["name"].as_str();
     let others = members(status).into_iter().filter(|name| Some(name.as_str()) != own);
@@ -480,7 +480,7 @@ fn is_whole(status: &Value, is_well: impl Fn(&Value) -> bool) -> bool {
         && others.all(|peer| peer.is_some_and(|peer| peer["reachable"] == true && is_well(peer)))
 }
 
-fn lacks_nothing(peer: &Value) -> bool {
+pub(crate) fn lacks_nothing(peer: &Value) -> bool {
     peer["lag_sessions"] == 0 && peer["lag_slots"] == 0
 }
 

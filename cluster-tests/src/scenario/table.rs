@@ -18,6 +18,8 @@ pub struct Row {
     pub scenario: String,
     /// How copies were spread.
     pub spread: &'static str,
+    /// Why it was not run, if it was not.
+    pub skipped: Option<String>,
     /// Sessions that began.
     pub sessions: u64,
     /// Writes that were acknowledged by all copies that were asked.
@@ -45,9 +47,15 @@ pub struct Row {
 
 impl Row {
     pub(super) fn new(scenario: Scenario, spread: Spread) -> Self {
+        Self::named(scenario.name(), spread)
+    }
+
+    /// Of something that is no [`Scenario`].
+    pub(crate) fn named(scenario: String, spread: Spread) -> Self {
         Self {
-            scenario: scenario.name(),
+            scenario,
             spread: spread.name(),
+            skipped: None,
             sessions: 0,
             writes: 0,
             lost: 0,
@@ -62,7 +70,7 @@ impl Row {
     }
 
     /// Adds what visitors met.
-    pub(super) fn add(&mut self, history: &History) {
+    pub(crate) fn add(&mut self, history: &History) {
         let findings = check(history);
         let done = history.calls().filter(|call| call.outcome.is_certain());
         for call in done {
@@ -112,7 +120,13 @@ impl Row {
     /// Of a scenario that could not be run to its end.
     #[must_use]
     pub fn failed(scenario: Scenario, spread: Spread, error: &anyhow::Error) -> Self {
-        Self { problems: vec![format!("{error:#}")], ..Self::new(scenario, spread) }
+        Self::broken(scenario.name(), spread, error)
+    }
+
+    /// The same for what is no [`Scenario`].
+    #[must_use]
+    pub fn broken(scenario: String, spread: Spread, error: &anyhow::Error) -> Self {
+        Self { problems: vec![format!("{error:#}")], ..Self::named(scenario, spread) }
     }
 
     /// Adds what came of the same scenario with another cluster.
@@ -135,8 +149,17 @@ impl Row {
     }
 
     /// Says that something is wrong.
-    pub(super) fn object(&mut self, problem: impl Into<String>) {
+    pub(crate) fn object(&mut self, problem: impl Into<String>) {
         self.problems.push(problem.into());
+    }
+
+    /// What stands at the end of its line.
+    fn verdict(&self) -> String {
+        match &self.skipped {
+            _ if !self.is_well() => "  WRONG".to_owned(),
+            Some(why) => format!("  skipped: {why}"),
+            None => String::new(),
+        }
     }
 
     /// Nothing may be lost, stale or failed, and what else the scenario promises holds.
@@ -183,12 +206,26 @@ impl fmt::Display for Table {
                 row.in_flight,
                 row.refused,
                 row.full.as_secs_f64(),
-                if row.is_well() { "" } else { "  WRONG" },
+                row.verdict(),
             )?;
         }
         for row in &self.rows {
             row.notes.iter().try_for_each(|note| writeln!(f, "{}: {note}", row.scenario))?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_whether_it_is_wrong_or_was_skipped() {
+        let row = || Row::named("limits".to_owned(), Spread::AllToAll);
+        assert_eq!(row().verdict(), "");
+        let skipped = Row { skipped: Some("no groups".to_owned()), ..row() };
+        assert_eq!((skipped.verdict().as_str(), skipped.is_well()), ("  skipped: no groups", true));
+        assert_eq!(Row { lost: 1, ..skipped }.verdict(), "  WRONG");
     }
 }

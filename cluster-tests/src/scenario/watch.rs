@@ -40,7 +40,8 @@ impl Watch {
         Self { bar, is_verbose: false, title: RefCell::default(), began: Cell::new(Instant::now()) }
     }
 
-    pub(super) fn begin(&self, title: &str) {
+    /// Something begins.
+    pub fn begin(&self, title: &str) {
         title.clone_into(&mut self.title.borrow_mut());
         self.began.set(Instant::now());
         self.bar.reset();
@@ -49,7 +50,7 @@ impl Watch {
     }
 
     /// What happens now.
-    pub(super) fn say(&self, step: &str) {
+    pub fn say(&self, step: &str) {
         let title = self.title.borrow();
         self.bar.set_message(format!("{title}: {step}"));
         if self.is_verbose {
@@ -57,7 +58,8 @@ impl Watch {
         }
     }
 
-    pub(super) fn end(&self) {
+    /// It is over.
+    pub fn end(&self) {
         self.bar.disable_steady_tick();
         self.bar.finish_and_clear();
     }
