@@ -14,6 +14,7 @@ pub mod chaos;
 pub mod check;
 pub mod client;
 pub mod cluster;
+pub mod compose;
 pub mod faults;
 pub mod history;
 pub mod hostile;

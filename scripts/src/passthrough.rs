@@ -16,7 +16,7 @@ struct Passthrough {
     arguments: &'static [&'static str],
 }
 
-const TABLE: [Passthrough; 8] = [
+const TABLE: [Passthrough; 9] = [
     Passthrough {
         name: "sim",
         about: "The simulator: [--mode M] --seeds N | --seed S [--trace] | --coverage | --report",
@@ -81,6 +81,13 @@ const TABLE: [Passthrough; 8] = [
         about: "Random faults on five real nodes, and a report: [--minutes N] [--mode M] [--seed S]",
         program: "cargo",
         arguments: &["run", "--release", "-q", "-p", "cluster-tests", "--bin", "chaos", "--"],
+    },
+    Passthrough {
+        name: "compose",
+        about: "The same on containers: up [--mode M] | test [--full] [--scenario NAME] | down",
+        program: "cargo",
+        // As the tests are built, like the programs of its image.
+        arguments: &["run", "-q", "-p", "cluster-tests", "--bin", "compose", "--"],
     },
     Passthrough {
         name: "embed",

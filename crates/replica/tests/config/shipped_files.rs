@@ -69,3 +69,18 @@ fn the_two_ways_to_replicate_differ_in_one_line() {
     let two = Copies::Count(2.try_into().unwrap());
     assert_eq!(read(&primary).unwrap().replication().copies, two);
 }
+
+#[test]
+fn so_do_the_files_of_the_containers() {
+    let [all, primary] =
+        ["all-to-all", "primary-backup"].map(|name| shipped(&format!("compose/{name}.toml")));
+    let differing: Vec<_> = all.lines().zip(primary.lines()).filter(|(a, b)| a != b).collect();
+    assert_eq!(differing, [("mode = \"all-to-all\"", "mode = \"primary-backup\"")]);
+    assert_eq!(all.lines().count(), primary.lines().count());
+    // Each container names its own address.
+    let advertised =
+        |text: &str| text.replace("[node]\n", "[node]\nadvertise = \"n1-cluster:7001\"\n");
+    assert_eq!(read(&advertised(&all)).unwrap().replication().copies, Copies::All);
+    let three = Copies::Count(3.try_into().unwrap());
+    assert_eq!(read(&advertised(&primary)).unwrap().replication().copies, three);
+}
