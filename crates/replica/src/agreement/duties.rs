@@ -17,10 +17,6 @@ use crate::links::member_name;
 /// A node of which nothing is heard for so long is silent. It tells its news twice a second.
 const SILENT: Duration = Duration::from_secs(3);
 
-/// A leader that no majority has answered for so long, in milliseconds, leads no more, whatever its
-/// Raft takes itself for: by then it has fallen silent as well.
-const QUORUM_MS: u64 = 2_000;
-
 /// So long a new member may take until there is a link with it.
 const UNMET: Duration = Duration::from_secs(5);
 
@@ -28,12 +24,11 @@ pub(super) fn is_silent(heard: Instant, now: Instant) -> bool {
     now.saturating_duration_since(heard) > SILENT
 }
 
-/// Whether a voter leads. One that led when its process ended, or when it was cut off, takes itself
-/// for the leader until somebody tells it otherwise, and who votes no more is told nothing: so
-/// others must have answered it as their leader, and not long ago.
+/// Whether a voter leads. One that led when its process ended takes itself for the leader when it
+/// is started again, until somebody tells it otherwise, and who votes no more is told nothing: so
+/// others must have answered it as their leader.
 pub(super) fn is_leading(raft: &RaftStatus) -> bool {
-    let is_answered = raft.quorum_ack_ms.is_some_and(|since_ms| since_ms <= QUORUM_MS);
-    raft.is_leader && (raft.voters.len() == 1 || is_answered)
+    raft.is_leader && (raft.voters.len() == 1 || raft.quorum_ack_ms.is_some())
 }
 
 /// What to think of a member of which nothing was heard since this process began: a leader that was
@@ -199,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_leader_leads_when_a_majority_has_answered_and_not_long_ago() {
+    fn a_leader_that_was_started_again_leads_when_a_majority_has_answered() {
         let place = Place { name: "n".into(), zone: "".into() };
         let voters = |count| (0..count).map(|id| (RaftId(id), place.clone())).collect();
         let status = |is_leader, count, quorum_ack_ms| RaftStatus {
@@ -215,8 +210,6 @@ mod tests {
         };
         assert!(!is_leading(&status(true, 3, None)));
         assert!(is_leading(&status(true, 3, Some(0))));
-        assert!(is_leading(&status(true, 3, Some(QUORUM_MS))));
-        assert!(!is_leading(&status(true, 3, Some(QUORUM_MS + 1))), "cut off, others may lead");
         assert!(is_leading(&status(true, 1, None)));
         assert!(!is_leading(&status(false, 1, None)));
     }
