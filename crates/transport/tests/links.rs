@@ -331,7 +331,6 @@ fn fill(from: &Node, to: &Node, lane: Lane) -> u64 {
     accepted
 }
 
-/// An address that leads to no node.
 /// Passes datagrams on between whoever sends to `front` and a node, from a port of its own.
 async fn pass_on(front: &UdpSocket, node: std::net::SocketAddr) {
     let side = UdpSocket::bind((LOOPBACK, 0)).await.unwrap();
@@ -385,6 +384,7 @@ async fn a_peer_that_seems_to_talk_from_another_port_keeps_its_link() {
     }
 }
 
+/// An address that leads to no node.
 fn nowhere() -> String {
     "127.0.0.1:1".to_owned()
 }
