@@ -30,6 +30,10 @@ pub struct SuspectPolicy {
     /// A report counts for so long, in milliseconds: one may be late, two may not. At most
     /// `settle_ms` is used, so that no single report carries a removal.
     pub report_ms_max: u64,
+    /// After it could not hear half of the members, the leader removes nobody for so long, in
+    /// milliseconds: when halves meet again their links come up one after another, up to a back-off
+    /// apart, and who is the last of them has not crashed.
+    pub heal_ms: u64,
     /// In so many milliseconds only a minority is removed.
     pub window_ms: u64,
     /// How long a member that is removed for the second time may not come back, in milliseconds. It
@@ -50,6 +54,7 @@ impl Default for SuspectPolicy {
         Self {
             settle_ms: 2_000,
             report_ms_max: 2_000,
+            heal_ms: 6_000,
             window_ms: 30_000,
             quarantine_ms_min: 10_000,
             quarantine_ms_max: 600_000,
@@ -104,6 +109,8 @@ pub struct Suspects {
     looked_ms: u64,
     /// Since when a member is evident without a break. Forgotten when a term begins.
     evident: BTreeMap<Inc, u64>,
+    /// When those that were evident were last no minority.
+    split_ms: Option<u64>,
     /// What has gone within the window, the oldest first; each of them at least one member.
     steps: VecDeque<Step>,
     held: BTreeSet<Inc>,
@@ -123,6 +130,7 @@ impl Suspects {
             term: 0,
             looked_ms: 0,
             evident: BTreeMap::new(),
+            split_ms: None,
             steps: VecDeque::new(),
             held: BTreeSet::new(),
             quarantine: Quarantine::new(),
@@ -152,6 +160,7 @@ impl Suspects {
             // Made anew by an operator: what was decided before has nothing to do with this.
             self.steps.clear();
             self.evident.clear();
+            self.split_ms = None;
         }
         let is_member = |inc: &Inc| self.members.contains_key(inc);
         self.reports.retain(|reporter, _| is_member(reporter));
@@ -201,7 +210,7 @@ impl Suspects {
     }
 
     /// Members that would be removed, and are not, because they are no minority of those that there
-    /// are, or were within the window. An operator may remove them.
+    /// are, or were a moment ago or within the window. An operator may remove them.
     #[must_use]
     pub const fn held(&self) -> &BTreeSet<Inc> {
         &self.held
@@ -301,7 +310,11 @@ impl Suspects {
         // All that are evident, and not only those that are due: in a cut network they fall silent
         // one after another.
         let is_split = self.evident.len() > minority(self.members.len());
-        let may_remove = if is_split { 0 } else { self.allowance() };
+        if is_split {
+            self.split_ms = Some(now_ms);
+        }
+        let meets = self.split_ms.is_some_and(|at_ms| now_ms - at_ms < self.policy.heal_ms);
+        let may_remove = if is_split || meets { 0 } else { self.allowance() };
         let (removed, held) = due.split_at(due.len().min(may_remove));
         self.held = held.iter().copied().collect();
         if !removed.is_empty() {

@@ -333,7 +333,7 @@ fn fill(from: &Node, to: &Node, lane: Lane) -> u64 {
 
 /// Passes datagrams on between whoever sends to `front` and a node, from a port of its own.
 async fn pass_on(front: &UdpSocket, node: std::net::SocketAddr) {
-    let side = UdpSocket::bind((LOOPBACK, 0)).await.unwrap();
+    let side = UdpSocket::bind(LOOPBACK).await.unwrap();
     let (mut out, mut back) = ([0; 2048], [0; 2048]);
     let mut guest = None;
     loop {
@@ -357,7 +357,7 @@ async fn pass_on(front: &UdpSocket, node: std::net::SocketAddr) {
 async fn a_peer_that_seems_to_talk_from_another_port_keeps_its_link() {
     let cluster = Cluster::new("c1");
     let (mut a, mut b) = (cluster.start("n1"), cluster.start("n2"));
-    let front = UdpSocket::bind((LOOPBACK, 0)).await.unwrap();
+    let front = UdpSocket::bind(LOOPBACK).await.unwrap();
     let address = front.local_addr().unwrap().to_string();
     a.endpoint.set_peers(vec![PeerAddress { address, ..b.at() }]);
     b.endpoint.set_peers(vec![PeerAddress { address: nowhere(), ..a.at() }]);

@@ -8,6 +8,7 @@ use super::*;
 const POLICY: SuspectPolicy = SuspectPolicy {
     settle_ms: 2_000,
     report_ms_max: 2_000,
+    heal_ms: 6_000,
     window_ms: 30_000,
     quarantine_ms_min: 10_000,
     quarantine_ms_max: 600_000,
@@ -244,6 +245,18 @@ fn a_half_that_falls_silent_bit_by_bit_is_held() {
     let rest = run(&mut suspects, &view, &[(1, &[5, 6])], 90_250, 91_000);
     assert_eq!(rest, [(90_250, 5), (90_250, 6)]);
     assert_eq!(suspects.held(), &BTreeSet::new());
+}
+
+/// Tests rule D5: halves that meet again hear each other one after another.
+#[test]
+fn bound_heal_ms() {
+    let view = view_of(&["z"; 4]);
+    let mut suspects = fresh(&view);
+    assert!(run(&mut suspects, &view, &[(1, &[3, 4])], 0, 10_000).is_empty(), "a half is held");
+    let met = run(&mut suspects, &view, &[(1, &[4]), (3, &[])], 10_250, 15_750);
+    assert!(met.is_empty(), "and so is its last one, for a while");
+    let later = run(&mut suspects, &view, &[(1, &[4]), (3, &[])], 16_000, 16_250);
+    assert_eq!(later, [(16_000, 4)], "but not for ever");
 }
 
 /// Tests rule D5: who leads next counts what its predecessor has removed, but not who has left.
