@@ -333,20 +333,20 @@ fn fill(from: &Node, to: &Node, lane: Lane) -> u64 {
 
 /// Passes datagrams on between whoever sends to `front` and a node, from a port of its own.
 async fn pass_on(front: &UdpSocket, node: std::net::SocketAddr) {
-    let side = UdpSocket::bind(LOOPBACK).await.unwrap();
+    let side = UdpSocket::bind(LOOPBACK).await.expect("a free port");
     let (mut out, mut back) = ([0; 2048], [0; 2048]);
     let mut guest = None;
     loop {
         tokio::select! {
             received = front.recv_from(&mut out) => {
-                let (count, from) = received.unwrap();
+                let (count, from) = received.expect("a datagram");
                 guest = Some(from);
-                side.send_to(&out[..count], node).await.unwrap();
+                side.send_to(&out[..count], node).await.expect("it is sent");
             }
             received = side.recv_from(&mut back) => {
-                let (count, _) = received.unwrap();
+                let (count, _) = received.expect("a datagram");
                 if let Some(guest) = guest {
-                    front.send_to(&back[..count], guest).await.unwrap();
+                    front.send_to(&back[..count], guest).await.expect("it is sent");
                 }
             }
         }
