@@ -115,7 +115,8 @@ impl Proxy {
         for to in all.clone() {
             proxy.spawn(move |shared| shared.serve_front(to));
             for from in all.clone().filter(|from| *from != to) {
-                proxy.spawn(move |shared| shared.serve_side(from, to));
+                let side = Arc::clone(&lock(&proxy.shared.pairs[from][to].side));
+                proxy.spawn(move |shared| shared.serve_side(&side, from, to));
             }
         }
         proxy.spawn(Shared::send_when_due);
@@ -179,9 +180,10 @@ impl Proxy {
     /// The system has no sockets.
     pub fn rebind(&self, from: usize, to: usize) -> Result<()> {
         let side = Arc::new(bind(self.ip)?);
-        let before = std::mem::replace(&mut *lock(&self.shared.pairs[from][to].side), side);
+        let now = Arc::clone(&side);
+        let before = std::mem::replace(&mut *lock(&self.shared.pairs[from][to].side), now);
         wake(&before);
-        self.spawn(move |shared| shared.serve_side(from, to));
+        self.spawn(move |shared| shared.serve_side(&side, from, to));
         Ok(())
     }
 
@@ -241,12 +243,12 @@ impl Shared {
         );
     }
 
-    /// Takes what a node answers to one that has dialed it, until the side is replaced.
-    fn serve_side(&self, dialer: usize, dialed: usize) {
+    /// Takes what a node answers to one that has dialed it, until the side is replaced. Each side has
+    /// one thread, however late that begins: who ends it wakes one.
+    fn serve_side(&self, side: &Arc<UdpSocket>, dialer: usize, dialed: usize) {
         let pair = &self.pairs[dialer][dialed];
-        let side = Arc::clone(&lock(&pair.side));
         let is_current = |side: &Arc<UdpSocket>| Arc::ptr_eq(side, &lock(&pair.side));
-        self.receive(&side, is_current, |sender, bytes| {
+        self.receive(side, is_current, |sender, bytes| {
             if sender == self.nodes[dialed] {
                 self.take(Way { from: dialed, to: dialer, is_answer: true }, bytes);
             } else {
