@@ -115,6 +115,21 @@ pub struct Down {
     pub until: Duration,
 }
 
+impl Down {
+    /// A node is about to be killed, or to hang.
+    #[must_use]
+    pub const fn begins(node: usize, from: Duration) -> Self {
+        Self { node, from, until: Duration::MAX }
+    }
+
+    /// A node serves again.
+    pub fn end(downs: &mut [Self], node: usize, until: Duration) {
+        for down in downs.iter_mut().filter(|down| down.node == node) {
+            down.until = down.until.min(until);
+        }
+    }
+}
+
 /// A time in which nodes did not reach each other as they should, a little longer rather than
 /// shorter: they may answer that they cannot serve a session (503), and what only one of them has
 /// may be lost if it is removed.

@@ -67,3 +67,16 @@ impl Service {
 pub fn main_of_node() -> Option<ExitCode> {
     std::env::var_os(AS_NODE).map(|_| node::main())
 }
+
+/// All of `main` of a program that may be started as a node: does the work of one, or its own, of
+/// which an error is printed.
+#[must_use]
+pub fn main_or_node(run: impl FnOnce() -> Result<ExitCode>) -> ExitCode {
+    if let Some(status) = main_of_node() {
+        return status;
+    }
+    run().unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use clap::Parser;
 use cluster_tests::chaos::{self, Board, Plan, Run, Summary};
 use cluster_tests::scenario::Spread;
-use cluster_tests::service::{Service, main_of_node};
+use cluster_tests::service::{Service, main_or_node};
 
 /// Kills, pauses, restarts, drains and cuts off real nodes under load, over lines that lose, delay,
 /// double and reorder; status 1 if an acknowledged write is lost, an answer is stale, an ended
@@ -38,13 +38,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    if let Some(status) = main_of_node() {
-        return status;
-    }
-    run(&Arguments::parse()).unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
-        ExitCode::FAILURE
-    })
+    main_or_node(|| run(&Arguments::parse()))
 }
 
 fn run(arguments: &Arguments) -> Result<ExitCode> {

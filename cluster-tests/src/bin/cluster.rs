@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Parser;
 use cluster_tests::scenario::{Row, Scenario, Settings, Spread, Table, Watch};
-use cluster_tests::service::{Service, main_of_node};
+use cluster_tests::service::{Service, main_or_node};
 
 /// Runs clusters of real processes under load while nodes crash, hang, come and go; status 1 if
 /// anything is lost or stale, or a request fails where none may.
@@ -53,13 +53,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    if let Some(status) = main_of_node() {
-        return status;
-    }
-    run(&Arguments::parse()).unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
-        ExitCode::FAILURE
-    })
+    main_or_node(|| run(&Arguments::parse()))
 }
 
 fn run(arguments: &Arguments) -> Result<ExitCode> {

@@ -14,7 +14,7 @@ use cluster_tests::compose::image::{self, Places};
 use cluster_tests::compose::project::Plan;
 use cluster_tests::compose::{Scenario, Setting};
 use cluster_tests::scenario::{Row, Spread, Table, Watch};
-use cluster_tests::service::{Service, main_of_node};
+use cluster_tests::service::{Service, main_or_node};
 
 /// The project of the containers that go on when this program has ended.
 const PROJECT: &str = "replica";
@@ -66,13 +66,7 @@ struct TestArgs {
 }
 
 fn main() -> ExitCode {
-    if let Some(status) = main_of_node() {
-        return status;
-    }
-    run(&Arguments::parse().command).unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
-        ExitCode::FAILURE
-    })
+    main_or_node(|| run(&Arguments::parse().command))
 }
 
 fn run(task: &Task) -> Result<ExitCode> {

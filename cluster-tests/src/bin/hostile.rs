@@ -13,7 +13,7 @@ use cluster_tests::cluster::Cluster;
 use cluster_tests::hostile::Flood;
 use cluster_tests::load::{self, Plan, Progress, Visitors};
 use cluster_tests::report::Report;
-use cluster_tests::service::{Service, main_of_node};
+use cluster_tests::service::{Service, main_or_node};
 
 /// More memory than this must not be used after the attack.
 const GROWTH_BYTES_MAX: u64 = 16 << 20;
@@ -43,13 +43,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    if let Some(status) = main_of_node() {
-        return status;
-    }
-    run(&Arguments::parse()).unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
-        ExitCode::FAILURE
-    })
+    main_or_node(|| run(&Arguments::parse()))
 }
 
 fn run(arguments: &Arguments) -> Result<ExitCode> {

@@ -14,7 +14,7 @@ use cluster_tests::faults::{End, end_in_turn};
 use cluster_tests::history::Down;
 use cluster_tests::load::{self, Plan, Progress};
 use cluster_tests::report::Report;
-use cluster_tests::service::{Service, main_of_node};
+use cluster_tests::service::{Service, main_or_node};
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// How often the bar is drawn anew.
@@ -44,13 +44,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    if let Some(status) = main_of_node() {
-        return status;
-    }
-    run(&Arguments::parse()).unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
-        ExitCode::FAILURE
-    })
+    main_or_node(|| run(&Arguments::parse()))
 }
 
 fn run(arguments: &Arguments) -> Result<ExitCode> {

@@ -214,14 +214,13 @@ impl<'r> Striker<'r> {
 
     fn begin_down(&self, node: usize) {
         let from = self.progress.started.elapsed();
-        self.journal().downs.push(Down { node, from, until: Duration::MAX });
+        self.journal().downs.push(Down::begins(node, from));
     }
 
     fn end_down(&self, node: usize, later: Duration) {
         let until = self.progress.started.elapsed() + later;
         let mut journal = self.journal();
-        let downs = journal.downs.iter_mut().filter(|down| down.node == node);
-        downs.filter(|down| down.until == Duration::MAX).for_each(|down| down.until = until);
+        Down::end(&mut journal.downs, node, until);
     }
 
     fn begin_trouble(&self, lines: &[Line]) {

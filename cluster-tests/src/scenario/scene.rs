@@ -310,14 +310,12 @@ impl Scene<'_> {
 
     fn begin_down(&mut self, node: usize) {
         let from = self.progress.started.elapsed();
-        self.downs.push(Down { node, from, until: Duration::MAX });
+        self.downs.push(Down::begins(node, from));
     }
 
     fn end_down(&mut self, node: usize) {
         let until = self.progress.started.elapsed();
-        for down in self.downs.iter_mut().filter(|down| down.node == node) {
-            down.until = down.until.min(until);
-        }
+        Down::end(&mut self.downs, node, until);
     }
 
     /// Waits until the members are those that run, with full copies.
