@@ -82,8 +82,8 @@ struct Peer {
     steady: Time,
     /// Its last heartbeat: its clock, and ours when it arrived.
     last: Option<(Time, Time)>,
-    /// By how much its clock is ahead, in milliseconds, and when that was measured.
-    offset: Option<(i64, Time)>,
+    /// By how much its clock is ahead, and when that was measured.
+    offset: Option<(Offset, Time)>,
 }
 
 impl Peer {
@@ -252,7 +252,7 @@ impl Liveness {
 
     /// By how much each member's clock is ahead of ours, in milliseconds, as last measured.
     pub fn offsets(&self) -> impl Iterator<Item = (&MemberName, i64)> {
-        self.peers.iter().filter_map(|(name, peer)| Some((name, peer.offset?.0)))
+        self.peers.iter().filter_map(|(name, peer)| Some((name, peer.offset?.0.ahead_ms)))
     }
 
     /// True while this node's clock is taken to be wrong.
@@ -297,14 +297,14 @@ impl Liveness {
     fn is_clock_off(&self, now: Time) -> bool {
         let fresh = self.peers.values().filter_map(|peer| {
             let (offset, at) = peer.offset?;
-            (now.since(at) <= OFFSET_AGE_MS_MAX).then_some((peer.inc, offset.unsigned_abs()))
+            (now.since(at) <= OFFSET_AGE_MS_MAX).then_some((peer.inc, offset.is_too_far()))
         });
         let mut measured = 0;
         let mut off = 0;
         let mut latest = true;
-        for (inc, offset) in fresh {
+        for (inc, is_too_far) in fresh {
             measured += 1;
-            if offset > OFFSET_MS_MAX {
+            if is_too_far {
                 off += 1;
                 latest &= self.inc > inc;
             }
@@ -313,15 +313,35 @@ impl Liveness {
     }
 }
 
+/// How far a clock is ahead, as far as one exchange tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Offset {
+    /// In milliseconds.
+    ahead_ms: i64,
+    /// By how much that may be wrong, in milliseconds: half of what the exchange took, if one way
+    /// took all of it.
+    error_ms: u64,
+}
+
+impl Offset {
+    /// True if it is beyond what counts against the clock even if it was measured as badly as can
+    /// be: a process under load is heard late, and its clock is right.
+    const fn is_too_far(self) -> bool {
+        self.ahead_ms.unsigned_abs() > OFFSET_MS_MAX + self.error_ms
+    }
+}
+
 /// How far the peer's clock is ahead, from the four readings of one exchange, as NTP does (RFC 5905
 /// section 8): `t1` ours at sending, `t2` theirs at arrival, `t3` theirs at answering, `t4` ours at
 /// its arrival. `None` if the exchange took longer than a second: then it says little.
-fn offset(t1: Time, t2: Time, t3: Time, t4: Time) -> Option<i64> {
+fn offset(t1: Time, t2: Time, t3: Time, t4: Time) -> Option<Offset> {
     // A peer may name any numbers; in these bounds no sum of four of them overflows.
     let signed = |time: Time| i64::try_from(time.0).ok().filter(|ms| *ms < 1 << 60);
     let (t1, t2, t3, t4) = (signed(t1)?, signed(t2)?, signed(t3)?, signed(t4)?);
     let round_trip = (t4 - t1) - (t3 - t2);
-    (0..=1_000).contains(&round_trip).then_some(((t2 - t1) + (t3 - t4)) / 2)
+    let ahead_ms = ((t2 - t1) + (t3 - t4)) / 2;
+    let error_ms = round_trip.unsigned_abs().div_ceil(2);
+    (0..=1_000).contains(&round_trip).then_some(Offset { ahead_ms, error_ms })
 }
 
 #[cfg(test)]

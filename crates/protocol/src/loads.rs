@@ -111,6 +111,11 @@ impl Load {
         self.asked.get(&peer).is_some_and(|asked| asked.answered.is_some())
     }
 
+    /// True if `peer` has answered, and is synced.
+    pub(crate) fn is_confirmed_by(&self, peer: Inc) -> bool {
+        self.asked.get(&peer).is_some_and(|asked| asked.answered == Some(true))
+    }
+
     /// True if an owner that is synced has answered.
     pub(crate) fn is_confirmed(&self) -> bool {
         self.asked.values().any(|asked| asked.answered == Some(true))

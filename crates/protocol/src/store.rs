@@ -66,6 +66,8 @@ struct Entry {
     bytes: usize,
     /// True if this process may have held, written and forgotten the session before.
     retired: bool,
+    /// True if, besides, what it wrote may be lost for good.
+    bereft: bool,
 }
 
 #[derive(Clone, Default, Hash)]
@@ -74,6 +76,20 @@ struct Slotful {
     digest: Digest,
     /// The latest creation among its sessions that were forgotten.
     forgotten: Hlc,
+    /// What this process wrote there and gave up since it last spoke for the slot.
+    given_up: Option<GivenUp>,
+    /// The latest creation among the sessions that it wrote to, gave up, and that may have been
+    /// lost after that.
+    bereft: Hlc,
+}
+
+/// What is remembered of a slot that was given up.
+#[derive(Clone, Copy, Hash)]
+struct GivenUp {
+    /// The epoch by which that was.
+    epoch: u64,
+    /// The latest creation among the sessions that this process had written to.
+    created: Hlc,
 }
 
 /// The sessions of one shard.
@@ -163,13 +179,21 @@ impl Store {
         entry.is_some_and(|entry| entry.retired) && !self.rules.off(Rule::RetiredNotStamped)
     }
 
+    /// True if what this process wrote to the session, and gave up, may be lost for good.
+    // Rule V9.
+    #[must_use]
+    pub(crate) fn is_bereft(&self, key: SessionKey) -> bool {
+        let entry = self.index(key.slot()).and_then(|index| self.slots[index].entries.get(&key));
+        entry.is_some_and(|entry| entry.bereft)
+    }
+
     /// What this process stamped and forgot, every owner has given back as far as it still
-    /// exists: it may stamp the session again.
-    // Rule E4.
+    /// exists: it may stamp the session again. Not so if that may be lost.
+    // Rules E4, V9.
     pub(crate) fn readmit(&mut self, key: SessionKey) {
         let Some(index) = self.index(key.slot()) else { return };
         if let Some(entry) = self.slots[index].entries.get_mut(&key) {
-            entry.retired = false;
+            entry.retired = entry.bereft;
         }
     }
 
@@ -303,9 +327,13 @@ impl Store {
                 (TOMBSTONE_BYTES, self.keep_until(*tombstone, now))
             }
         };
-        let retired = match &state {
-            State::Alive(session) => session.core.created.hlc <= self.slots[index].forgotten,
-            State::Ended(_) => false,
+        let slot = &self.slots[index];
+        let (retired, bereft) = match &state {
+            State::Alive(session) => {
+                let created = session.core.created.hlc;
+                (created <= slot.forgotten.max(slot.bereft), created <= slot.bereft)
+            }
+            State::Ended(_) => (false, false),
         };
         self.due.insert((due, key));
         self.bytes += bytes;
@@ -313,7 +341,7 @@ impl Store {
         self.root = self.root.toggle(hash);
         let slot = &mut self.slots[index];
         slot.digest = slot.digest.toggle(hash);
-        slot.entries.insert(key, Entry { state, hash, bytes, retired });
+        slot.entries.insert(key, Entry { state, hash, bytes, retired, bereft });
         self.journal.iter_mut().for_each(|journal| journal.push(key));
     }
 

@@ -152,40 +152,47 @@ impl Sync {
                 self.deserted.entry(slot).or_insert(view.epoch);
             }
             for age in 1..view.layouts.len() {
-                let all = !self.rules.off(Rule::SyncFromAll);
-                let (sources, epoch) = self.needed(view, placement, me, slot, age);
-                let compared = |inc: &Inc| self.compared.get(inc).is_some_and(|at| *at >= epoch);
-                let done = match all || sources.is_empty() {
-                    true => sources.iter().all(compared),
-                    false => sources.iter().any(compared),
+                let caught_up = (view.layouts[age].epoch, slot);
+                if !placement.is_owner_by(age, slot, me) || self.caught_up.contains(&caught_up) {
+                    continue;
+                }
+                let (mut sources, epoch) = self.needed(view, placement, me, slot, age);
+                let compared = |inc: Inc| self.has_compared(inc, epoch);
+                let done = match self.rules.off(Rule::SyncFromAll) {
+                    false => sources.all(compared),
+                    true => {
+                        sources.next().is_none_or(|first| compared(first) || sources.any(compared))
+                    }
                 };
-                if done && placement.is_owner_by(age, slot, me) {
-                    self.caught_up.insert((view.layouts[age].epoch, slot));
+                if done {
+                    self.caught_up.insert(caught_up);
                 }
             }
         }
     }
 
-    /// With whom an owner by the layout of that age has to compare itself, and as of which epoch.
-    fn needed(
+    /// With whom an owner by the layout of that age has to compare itself, some of them told more
+    /// than once, and as of which epoch.
+    fn needed<'a>(
         &self,
         view: &View,
-        placement: &Placement,
+        placement: &'a Placement,
         me: Inc,
         slot: Slot,
         age: usize,
-    ) -> (BTreeSet<Inc>, u64) {
-        let others = |owners: &mut dyn Iterator<Item = Inc>| {
-            owners.filter(|owner| *owner != me).collect::<BTreeSet<Inc>>()
-        };
+    ) -> (impl Iterator<Item = Inc> + 'a, u64) {
         let seal = if self.rules.off(Rule::Seal) { 0 } else { view.layouts[age].epoch };
-        match self.deserted.get(&slot) {
-            Some(since) => (others(&mut placement.owners(slot)), seal.max(*since)),
-            None => {
-                let mut earlier = (0..age).flat_map(|age| placement.owners_by(age, slot));
-                (others(&mut earlier), seal)
-            }
-        }
+        let (ages, epoch) = match self.deserted.get(&slot) {
+            Some(since) => (0..view.layouts.len(), seal.max(*since)),
+            None => (0..age, seal),
+        };
+        let owners = ages.flat_map(move |age| placement.owners_by(age, slot));
+        (owners.filter(move |owner| *owner != me), epoch)
+    }
+
+    /// True if a complete comparison with that process was of this epoch or later.
+    fn has_compared(&self, inc: Inc, epoch: u64) -> bool {
+        self.compared.get(&inc).is_some_and(|at| *at >= epoch)
     }
 
     fn has_caught_up(&self, slot: Slot, epoch: u64) -> bool {
@@ -229,6 +236,10 @@ impl Sync {
         if view.is_fixed() {
             return sources;
         }
+        let deserted = self.deserted.values().copied().max().unwrap_or(0);
+        let latest = view.layouts.last().map_or(0, |layout| layout.epoch.max(deserted));
+        let others = view.members.iter().filter_map(|m| m.inc).filter(|inc| *inc != me);
+        let most = others.filter(|inc| !self.has_compared(*inc, latest)).count();
         for (age, layout) in view.layouts.iter().enumerate().skip(1) {
             if self.reported.contains(&layout.epoch) {
                 continue;
@@ -240,8 +251,11 @@ impl Sync {
             };
             for slot in placement.slots().filter(missing) {
                 let (needed, epoch) = self.needed(view, placement, me, slot, age);
-                let compared = |inc: &Inc| self.compared.get(inc).is_some_and(|at| *at >= epoch);
-                sources.extend(needed.into_iter().filter(|inc| !compared(inc)));
+                sources.extend(needed.filter(|inc| !self.has_compared(*inc, epoch)));
+                if sources.len() == most {
+                    // Where everybody owns everything, the first slot names all of them.
+                    return sources;
+                }
             }
         }
         sources

@@ -41,7 +41,8 @@ pub enum EndReason {
     Evicted,
     /// Idle too long.
     Expired,
-    /// Two different sessions appeared under one key, which random ids exclude.
+    /// Two different sessions appeared under one key, which random ids exclude; or, after a loss
+    /// that an operator or the cluster accepted, nobody is left who may write to it (rule V9).
     Conflict,
 }
 

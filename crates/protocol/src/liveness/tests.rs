@@ -295,6 +295,29 @@ fn bound_offset_age() {
     assert!(!liveness.has_clock_fault());
 }
 
+/// Tests rule H3: an answer that took long to come may have spent all that time on one way, as to a
+/// process under load; what that leaves open counts against nobody's clock.
+#[test]
+fn a_slow_exchange_proves_less() {
+    for (took_ms, ahead_ms, fault) in [
+        (0, 201, true),
+        (400, 400, false),
+        (400, 401, true),
+        (1_000, 700, false),
+        (1_000, 701, true),
+    ] {
+        let mut liveness = Liveness::new(Inc(2));
+        liveness.handle_up(&"p".into(), Inc(1), Time(9_000));
+        let sent = Time(9_000 + took_ms / 2 + ahead_ms);
+        let now = Time(9_000 + took_ms);
+        let beat = Heartbeat { sent, echo: Some((Time(9_000), 0)) };
+        liveness.handle_heartbeat(&"p".into(), beat, now);
+        liveness.handle_tick(now);
+        assert_eq!(liveness.offsets().next().map(|(_, ms)| ms), i64::try_from(ahead_ms).ok());
+        assert_eq!(liveness.has_clock_fault(), fault, "{ahead_ms} ms in {took_ms} ms");
+    }
+}
+
 /// Tests rule H3: with one peer the later start yields.
 #[test]
 fn of_two_clocks_the_later_start_is_at_fault() {

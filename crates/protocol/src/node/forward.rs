@@ -183,8 +183,9 @@ impl Node {
             // Too many are remembered. A refusal that is not remembered could be followed by an
             // execution, so there is none: the sender asks again, or learns nothing.
             Known::Full => self.counters.answers_dropped += 1,
-            // Whether anybody else may stamp it, the sender does not know either.
-            Known::New if self.has_forgotten(commit.key) => {
+            // Whether anybody else may stamp it, the sender does not know either. (Of what was lost
+            // after it was given up nobody can give anything back: another owner is to stamp it.)
+            Known::New if self.has_forgotten(commit.key) && !self.store.is_bereft(commit.key) => {
                 self.observe(&commit.at, now);
                 self.ask_everyone(Asker::Peer(from, request), commit, deadline, now);
             }

@@ -5,7 +5,7 @@ use session::{
 };
 
 use super::Node;
-use crate::event::{Event, Opened, Ticket};
+use crate::event::{Event, Opened, Outcome, Ticket};
 use crate::limits::{LOAD_WIDEN_MS, NEWCOMER_MS};
 use crate::loads::{Load, Purpose};
 use crate::message::{Lane, Message};
@@ -287,11 +287,22 @@ impl Node {
             }
             Answer::Final(opened) => opened,
         };
+        let asked_everyone = load.everyone && matches!(opened, Opened::Session { .. });
+        let all_confirm = asked_everyone && self.do_all_others_confirm(&load);
         match load.purpose {
             Purpose::Open(ticket) => self.opened(ticket, opened),
             Purpose::Commit(asker, commit) => {
-                if load.everyone && matches!(opened, Opened::Session { .. }) {
+                if asked_everyone {
                     self.store.readmit(load.key);
+                }
+                // Rule V9: what this process wrote to it later is lost, nobody else stamps it, and
+                // its user would be refused for as long as it lives.
+                if asked_everyone && self.has_forgotten(load.key) {
+                    if all_confirm {
+                        self.end_here(load.key, EndReason::Conflict, now);
+                    }
+                    let outcome = if all_confirm { Outcome::Gone } else { Outcome::Unavailable };
+                    return self.answer(asker, outcome);
                 }
                 self.resume_commit(asker, *commit, &opened, load.deadline, now);
             }
@@ -303,6 +314,13 @@ impl Node {
             self.counters.unavailable += 1;
         }
         self.events.push_back(Event::Opened(ticket, opened));
+    }
+
+    /// True if every other owner has answered, and has caught up.
+    fn do_all_others_confirm(&self, load: &Load) -> bool {
+        let me = self.options.inc;
+        let mut others = self.placement.owners(load.key.slot()).filter(|owner| *owner != me);
+        others.all(|owner| load.is_confirmed_by(owner))
     }
 
     /// Ends a living session by this node's own decision.

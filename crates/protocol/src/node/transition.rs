@@ -215,7 +215,7 @@ impl Node {
         let gained = self.sync.refresh(&self.view, &self.placement, me);
         if !self.view.is_fixed() {
             for slot in gained {
-                self.store.readmit_slot(slot);
+                self.store.readmit_slot(slot, self.view.losses.get(&slot).copied());
             }
         }
         for epoch in self.sync.newly_synced(&self.view, &self.placement, me) {
@@ -270,7 +270,7 @@ impl Node {
         let over = |slot: &Slot| !self.store.is_empty(*slot) && !owned(*slot) && clean(*slot);
         let over: BTreeSet<Slot> = self.placement.slots().filter(over).collect();
         if !over.is_empty() {
-            self.counters.handed_over += self.store.drop_slots(&over) as u64;
+            self.counters.handed_over += self.store.drop_slots(&over, me, self.view.epoch) as u64;
         }
     }
 }

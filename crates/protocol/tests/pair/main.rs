@@ -12,6 +12,7 @@ mod floods;
 mod hostile;
 mod hostile_views;
 mod late;
+mod losses;
 mod opening;
 mod refusals;
 mod removals;
