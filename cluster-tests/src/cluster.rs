@@ -62,6 +62,8 @@ impl Addresses {
 pub struct Cluster {
     folder: TempDir,
     service: Service,
+    /// What each node runs.
+    releases: Vec<Service>,
     variables: Vec<(String, String)>,
     /// Where each node listens.
     members: Vec<SocketAddr>,
@@ -163,6 +165,7 @@ impl Cluster {
         Ok(Self {
             folder,
             service: service.clone(),
+            releases: vec![service.clone(); nodes],
             variables,
             members,
             proxy: None,
@@ -216,10 +219,15 @@ impl Cluster {
     /// The system refuses.
     pub fn launch(&mut self, node: usize) -> Result<()> {
         let config = self.path(&name(node)).join("node.toml");
-        let mut command = self.service.command(["run", "--end-with-stdin", "--config"]);
+        let mut command = self.releases[node].command(["run", "--end-with-stdin", "--config"]);
         command.arg(config).envs(self.variables.iter().cloned());
         self.processes[node] = Some(Process::start(&mut command)?);
         Ok(())
+    }
+
+    /// A node runs another program from its next start on.
+    pub fn set_release(&mut self, node: usize, service: &Service) {
+        self.releases[node] = service.clone();
     }
 
     /// Waits until a node that was launched serves.

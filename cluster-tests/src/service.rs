@@ -35,6 +35,26 @@ impl Service {
         Ok(Self { program, is_this: true })
     }
 
+    /// The same release as the trial of a next one, which speaks a later version of the wire as
+    /// well. It is built beside the running program if it is not there yet.
+    ///
+    /// # Errors
+    /// It cannot be built.
+    pub fn next() -> Result<Self> {
+        let this = std::env::current_exe().context("where this program is")?;
+        let folder = this.parent().context("it lies in a folder")?;
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut build = Command::new(cargo);
+        build.args(["build", "--quiet", "-p", "node", "--features", "next"]);
+        build.args(["--bin", "replica-node-next"]);
+        if folder.ends_with("release") {
+            build.arg("--release");
+        }
+        let status = build.status().context("cargo cannot be started")?;
+        ensure!(status.success(), "replica-node-next cannot be built: {status}");
+        Ok(Self::at(folder.join("replica-node-next")))
+    }
+
     /// The program with arguments, with no input and none of the variables of who runs it.
     pub fn command<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Command {
         let mut command = Command::new(&self.program);

@@ -18,6 +18,7 @@ mod restart;
 mod scale;
 mod scene;
 mod table;
+mod upgrade;
 mod watch;
 
 use std::time::Duration;
@@ -35,6 +36,8 @@ use crate::service::Service;
 pub enum Scenario {
     /// All nodes are stopped in good order and started again, one after another
     RollingRestart,
+    /// The nodes are upgraded to a next release, back, and for good; then the release before is refused
+    Upgrade,
     /// Nodes are killed, left out of the view, and started again: the leader, a voter, another
     Crash,
     /// Nodes are killed and started again at once
@@ -120,6 +123,7 @@ impl Scenario {
         watch.begin(&format!("{} {}", self.name(), settings.spread.name()));
         let row = match self {
             Self::RollingRestart => restart::rolling(service, settings, watch),
+            Self::Upgrade => upgrade::there_and_back(service, settings, watch),
             Self::Crash => crash::each_role(service, settings, watch),
             Self::KillRestart => restart::at_once(service, settings, watch),
             Self::Resize => resize::there_and_back(service, settings, watch),

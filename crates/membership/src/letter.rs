@@ -95,7 +95,7 @@ impl Chart {
     /// False for what no voter has ever said: a view out of order or out of bounds.
     #[must_use]
     pub fn is_sound(&self) -> bool {
-        let View { generation, epoch, members, layouts, losses } = &self.view;
+        let View { generation, epoch, members, layouts, losses, protocol } = &self.view;
         let in_order = |members: &[Member]| {
             members.len() as u64 <= Inc::MEMBERS_MAX
                 && members.is_sorted_by(|a, b| a.name < b.name)
@@ -103,6 +103,7 @@ impl Chart {
         };
         let fits = |layout: &Layout| layout.epoch <= *epoch && in_order(&layout.members);
         *generation > 0
+            && *protocol > 0
             && in_order(members)
             && layouts.len() <= LAYOUTS_MAX
             && layouts.is_sorted_by(|a, b| a.epoch < b.epoch)
@@ -141,9 +142,17 @@ mod tests {
             address: "127.0.0.1:7001".into(),
             zone: "z".into(),
             start: 5,
+            version: protocol::wire::WIRE_VERSION,
         };
-        let decisions =
-            [Decision::Begin { generation: 1, copies: Copies::All }, join("a"), join("b")];
+        let decisions = [
+            Decision::Begin {
+                generation: 1,
+                copies: Copies::All,
+                protocol: protocol::wire::WIRE_VERSION,
+            },
+            join("a"),
+            join("b"),
+        ];
         for (decision, index) in decisions.iter().zip(1..) {
             roster.apply(index, decision).unwrap();
         }

@@ -41,13 +41,23 @@ async fn start(store: Store) -> Voter {
     let settings = Settings { heartbeat_ms: 20, reopen_ms: 10, slots: 16, ..Settings::default() };
     let settings = Settings { election_ms_min: 60, election_ms_max: 120, ..settings };
     let voter = Voter::start(store, Place::default(), Arc::new(Nobody), settings).await.unwrap();
-    let begin = Decision::Begin { generation: 1, copies: Copies::All };
+    let begin = Decision::Begin {
+        generation: 1,
+        copies: Copies::All,
+        protocol: protocol::wire::WIRE_VERSION,
+    };
     voter.propose(begin, PATIENCE).await.unwrap();
     voter
 }
 
 fn join(start: u64) -> Decision {
-    Decision::Join { name: "n1".into(), address: "".into(), zone: "z".into(), start }
+    Decision::Join {
+        name: "n1".into(),
+        address: "".into(),
+        zone: "z".into(),
+        start,
+        version: protocol::wire::WIRE_VERSION,
+    }
 }
 
 async fn until(what: &str, mut is_so: impl FnMut() -> bool) {

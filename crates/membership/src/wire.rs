@@ -162,11 +162,18 @@ mod tests {
     fn the_snapshot_of_a_large_cluster_fits_a_message() {
         let mut roster = Roster::new(4_096, Rules::default());
         let copies = Copies::Count(NonZeroU16::MIN);
-        let mut decisions = vec![Decision::Begin { generation: 1, copies }];
+        let mut decisions =
+            vec![Decision::Begin { generation: 1, copies, protocol: protocol::wire::WIRE_VERSION }];
         let join = |name: String| {
             let (name, zone) = (name.as_str().into(), "a-zone-of-some-length".into());
             let address = "a-host-with-a-long.example.net:7001".into();
-            Decision::Join { name, address, zone, start: u64::MAX }
+            Decision::Join {
+                name,
+                address,
+                zone,
+                start: u64::MAX,
+                version: protocol::wire::WIRE_VERSION,
+            }
         };
         decisions.push(join("first".to_owned()));
         decisions.push(join("second".to_owned()));

@@ -51,6 +51,8 @@ enum Command {
     Spread(SpreadArgs),
     /// Let a node hand over what it holds, leave and end
     Drain(OperateArgs),
+    /// All nodes run a later release: speak what it brings. The release before cannot come back
+    Upgrade(OperateArgs),
 }
 
 /// Which node an operator asks, and who the operator is.
@@ -282,6 +284,7 @@ impl Cli {
             Command::Members(args) => Ok(operate::members(&args.operate, args.command.as_ref())?),
             Command::Spread(args) => Ok(operate::spread(&args)?),
             Command::Drain(args) => Ok(operate::drain(&args)?),
+            Command::Upgrade(args) => Ok(operate::upgrade(&args)?),
             Command::Cert(command) => {
                 crate::say(command.run()?.trim_end());
                 Ok(ExitCode::SUCCESS)

@@ -1,4 +1,4 @@
-//! The operators' commands: `status`, `members`, `mode`, `drain`. They reach a node over its QUIC
+//! The operators' commands: `status`, `members`, `mode`, `drain`, `upgrade`. They reach a node over its QUIC
 //! port with the certificate that `cert operator` made.
 
 use std::path::{Path, PathBuf};
@@ -180,6 +180,38 @@ pub(crate) fn drain(args: &OperateArgs) -> Result<ExitCode, OperateError> {
     })
 }
 
+/// `upgrade`
+pub(crate) fn upgrade(args: &OperateArgs) -> Result<ExitCode, OperateError> {
+    run(async {
+        let done = Session::open(args).await?.ask(&Request::Upgrade).await?;
+        if args.json {
+            say(&done.to_string());
+        } else {
+            say(&upgraded(&done));
+        }
+        let is_held_back = done["protocol"] == done["was"] && !words(&done["behind"]).is_empty();
+        Ok(if is_held_back { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    })
+}
+
+fn upgraded(done: &Value) -> String {
+    let (protocol, behind) = (text(&done["protocol"]), words(&done["behind"]));
+    let spoken = if done["protocol"] == done["was"] {
+        format!("all members speak wire version {protocol} already")
+    } else {
+        format!(
+            "all members speak wire version {protocol} from now on; a release that does not cannot \
+             come back"
+        )
+    };
+    match behind.as_str() {
+        "" => spoken,
+        behind => {
+            format!("{spoken}; {behind} could not speak a later one: upgrade it, then ask again")
+        }
+    }
+}
+
 fn words(list: &Value) -> String {
     let items = list.as_array().into_iter().flatten();
     items.filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
@@ -203,6 +235,7 @@ fn shown(status: &Value) -> String {
             text(&status["health"])
         ),
         format!("view      {}.{}{transition}", text(&status["generation"]), text(&status["epoch"])),
+        format!("wire      {}{}", text(&status["protocol"]), later(status)),
         format!("voters    {} (leader {})", words(&status["voters"]), text(&status["leader"])),
         format!(
             "holds     {} sessions, {} ended ones, {} bytes",
@@ -216,6 +249,15 @@ fn shown(status: &Value) -> String {
     }
     lines.push(members_table(status));
     lines.join("\n")
+}
+
+/// That a later version of the wire could be spoken, if it is so.
+fn later(status: &Value) -> String {
+    let possible = &status["protocol_possible"];
+    if *possible == status["protocol"] || status["members"] == serde_json::json!([]) {
+        return String::new();
+    }
+    format!(" ({} is possible: replica-node upgrade)", text(possible))
 }
 
 fn members_table(status: &Value) -> String {

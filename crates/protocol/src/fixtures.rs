@@ -73,5 +73,6 @@ pub(crate) fn agreed(epoch: u64, layouts: &[&[u64]]) -> View {
         members: all.into_iter().map(member).collect(),
         layouts: (first..).zip(layouts).map(layout).collect(),
         losses: std::collections::BTreeMap::new(),
+        protocol: crate::wire::WIRE_VERSION,
     }
 }

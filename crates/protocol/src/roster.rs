@@ -10,6 +10,7 @@
 //! Every node that applies the same decisions in the same order has the same views. The log is
 //! Raft's at run time and an abstract one in the simulator; neither knows what a slot is.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,8 @@ pub enum Decision {
         generation: u64,
         /// How many members hold each session.
         copies: Copies,
+        /// Version of the wire that its members speak.
+        protocol: u8,
     },
     /// A process has started. It is the member of that name from now on, under an `Inc` that is
     /// the index of this decision; an earlier process of the name is removed.
@@ -42,6 +45,8 @@ pub enum Decision {
         zone: Zone,
         /// A number that the process has drawn: told again, it is the same process.
         start: u64,
+        /// Latest version of the wire that it speaks.
+        version: u8,
     },
     /// A member has everything that it owns by the layout of that epoch (rule V7).
     Synced {
@@ -74,6 +79,12 @@ pub enum Decision {
         /// Who goes on, with what they hold; at least one member.
         survivors: BTreeSet<Inc>,
     },
+    /// All members speak that version of the wire from now on, and who does not speak it can be no
+    /// member any more (rule W2).
+    SetProtocol {
+        /// Greater than that before.
+        version: u8,
+    },
 }
 
 /// Why a decision changed nothing. Refusals are as deterministic as changes.
@@ -91,6 +102,10 @@ pub enum Refused {
     WouldLose(Vec<Slot>),
     /// It has been said before, or speaks of a layout that is not being synced.
     NoNews,
+    /// The members speak this version of the wire, and the process that wants to be one does not.
+    Downgrade(u8),
+    /// These members do not speak that version of the wire.
+    NotSpoken(Vec<MemberName>),
 }
 
 impl std::fmt::Display for Refused {
@@ -104,6 +119,15 @@ impl std::fmt::Display for Refused {
                 write!(f, "{} slots would lose the last member that holds them", slots.len())
             }
             Self::NoNews => f.write_str("it is so already"),
+            Self::Downgrade(version) => write!(
+                f,
+                "the cluster speaks wire version {version} since it was upgraded; start a release \
+                 that speaks it"
+            ),
+            Self::NotSpoken(members) => {
+                let names: Vec<&str> = members.iter().map(|name| name.0.as_str()).collect();
+                write!(f, "not spoken by {}: upgrade these first", names.join(", "))
+            }
         }
     }
 }
@@ -134,6 +158,7 @@ impl Roster {
             members: Vec::new(),
             layouts: Vec::new(),
             losses: BTreeMap::new(),
+            protocol: 0,
         };
         Self { view, wanted: Copies::All, synced: BTreeSet::new(), slots, rules }
     }
@@ -176,12 +201,13 @@ impl Roster {
         match decision {
             Decision::Begin { .. } if begun => return Err(Refused::OutOfPlace),
             Decision::Begin { generation: 0, .. } => return Err(Refused::Late),
-            Decision::Begin { generation, copies } => {
+            Decision::Begin { generation, copies, protocol } => {
                 self.view.generation = *generation;
+                self.view.protocol = *protocol;
                 self.wanted = *copies;
             }
             _ if !begun => return Err(Refused::OutOfPlace),
-            Decision::Join { name, address, zone, start } => {
+            Decision::Join { name, address, zone, start, version } => {
                 let (name, address, zone) = (name.clone(), address.clone(), zone.clone());
                 let member = Member {
                     name,
@@ -190,6 +216,7 @@ impl Roster {
                     zone,
                     start: *start,
                     leaving: false,
+                    version: *version,
                 };
                 self.join(index, member)?;
             }
@@ -201,13 +228,33 @@ impl Roster {
             Decision::Recover { generation, survivors } => {
                 self.recover(index, *generation, survivors)?;
             }
+            Decision::SetProtocol { version } => self.set_protocol(*version)?,
         }
         self.view.epoch = index;
         self.settle(index);
         Ok(())
     }
 
+    // Rule W2: what was agreed upon is spoken by everybody, also by who comes later.
+    fn set_protocol(&mut self, version: u8) -> Result<(), Refused> {
+        match version.cmp(&self.view.protocol) {
+            Ordering::Less => return Err(Refused::Late),
+            Ordering::Equal => return Err(Refused::NoNews),
+            Ordering::Greater => {}
+        }
+        let behind = self.view.members.iter().filter(|member| member.version < version);
+        let behind: Vec<MemberName> = behind.map(|member| member.name.clone()).collect();
+        if !behind.is_empty() {
+            return Err(Refused::NotSpoken(behind));
+        }
+        self.view.protocol = version;
+        Ok(())
+    }
+
     fn join(&mut self, index: u64, joiner: Member) -> Result<(), Refused> {
+        if joiner.version < self.view.protocol {
+            return Err(Refused::Downgrade(self.view.protocol));
+        }
         let before = self.view.members.iter().find(|member| member.name == joiner.name);
         if before.is_some_and(|member| member.start == joiner.start) {
             return Err(Refused::NoNews);

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use session::{Inc, Slot};
 use smol_str::SmolStr;
 
+use crate::wire::WIRE_VERSION;
+
 /// Name of a member, from its certificate; stable across restarts. Not an identity of data: that
 /// is [`Inc`].
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -66,6 +68,8 @@ pub struct Member {
     pub start: u64,
     /// True once it is to hand over what it holds and go: no new layout includes it.
     pub leaving: bool,
+    /// Latest version of the wire that its process speaks.
+    pub version: u8,
 }
 
 impl Member {
@@ -73,7 +77,7 @@ impl Member {
     #[must_use]
     pub fn unheard(name: MemberName) -> Self {
         let (address, zone) = (SmolStr::default(), Zone::default());
-        Self { name, inc: None, address, zone, start: 0, leaving: false }
+        Self { name, inc: None, address, zone, start: 0, leaving: false, version: WIRE_VERSION }
     }
 }
 
@@ -107,6 +111,8 @@ pub struct View {
     pub layouts: Vec<Layout>,
     /// Slots that once lost every owner that could speak for them, and at which epoch last.
     pub losses: BTreeMap<Slot, u64>,
+    /// Version of the wire that all members speak to each other. It only grows.
+    pub protocol: u8,
 }
 
 impl View {
@@ -117,7 +123,8 @@ impl View {
         members.sort_by(|a, b| a.name.cmp(&b.name));
         members.dedup_by(|a, b| a.name == b.name);
         let layouts = vec![Layout { epoch: 1, copies, members: members.clone() }];
-        Self { generation: 0, epoch: 1, members, layouts, losses: BTreeMap::new() }
+        let (losses, protocol) = (BTreeMap::new(), WIRE_VERSION);
+        Self { generation: 0, epoch: 1, members, layouts, losses, protocol }
     }
 
     /// True if the configuration fixes this view.
@@ -158,6 +165,12 @@ impl View {
     pub fn supersedes(&self, other: &Self) -> bool {
         let fixed = self.is_fixed() && other.is_fixed();
         fixed || (self.generation, self.epoch) > (other.generation, other.epoch)
+    }
+
+    /// The latest version of the wire that every member speaks.
+    #[must_use]
+    pub fn possible_protocol(&self) -> u8 {
+        self.members.iter().map(|member| member.version).min().unwrap_or(self.protocol)
     }
 
     /// The layout that a transition leads to, if one is under way.

@@ -8,7 +8,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use protocol::limits::FRAME_BYTES_MAX;
-use protocol::wire::{Frame, Hello, WIRE_VERSION, WireError};
+use protocol::wire::{Frame, Hello, WIRE_VERSION, WIRE_VERSION_MIN, WireError, versions};
 use protocol::{
     Ack, Acked, Batch, Commit, Digest, Envelope, Heartbeat, Life, Message, Outcome, Refusal,
     Report, Supply,
@@ -226,7 +226,7 @@ proptest! {
     /// Tests rule W1: every frame is read as what was written, and no shorter part of it as any.
     #[test]
     fn what_is_written_is_read(frame in frame(), cut in any::<prop::sample::Index>()) {
-        let bytes = frame.encode();
+        let bytes = frame.encode(WIRE_VERSION);
         prop_assert_eq!(Frame::decode(&bytes), Ok(frame));
         prop_assert!(Frame::decode(&bytes[..cut.index(bytes.len())]).is_err());
     }
@@ -238,7 +238,7 @@ proptest! {
 #[test]
 fn a_frame_is_refused_at_every_length_but_its_own() {
     for (label, frame) in frames() {
-        let mut bytes = frame.encode();
+        let mut bytes = frame.encode(WIRE_VERSION);
         for length in 0..bytes.len() {
             let refused = Frame::decode(&bytes[..length]);
             assert_eq!(refused, Err(WireError::Undecodable), "{label} cut to {length} bytes");
@@ -258,38 +258,79 @@ fn a_frame_is_refused_at_every_length_but_its_own() {
 #[test]
 fn any_single_byte_may_be_wrong() {
     for (_, frame) in frames() {
-        let bytes = frame.encode();
+        let bytes = frame.encode(WIRE_VERSION);
         for at in 0..bytes.len().min(400) {
             for wrong in [0, 1, 0x7f, 0xfa, 0xfb, 0xfc, 0xfd, 0xfe, 0xff] {
                 let mut bytes = bytes.clone();
                 bytes[at] = wrong;
                 if let Ok(read) = Frame::decode(&bytes) {
-                    assert_eq!(Frame::decode(&read.encode()), Ok(read));
+                    assert_eq!(Frame::decode(&read.encode(WIRE_VERSION)), Ok(read));
                 }
             }
         }
     }
 }
 
-/// Tests rule W1.
+/// Tests rules W1 and W2: who speaks what this release does not is told which version that was, and
+/// every introduction since the third tells which versions there are.
 #[test]
 fn another_version_of_the_wire_is_named() {
     let (_, frame) = frames().remove(0);
     let (_, hello) = hellos().remove(0);
-    for version in (0..=u8::MAX).filter(|version| *version != WIRE_VERSION) {
-        let mut bytes = frame.encode();
+    for version in 0..=u8::MAX {
+        let mut bytes = frame.encode(WIRE_VERSION);
         bytes[0] = version;
-        assert_eq!(Frame::decode(&bytes), Err(WireError::Version(version)));
+        let is_spoken = (WIRE_VERSION_MIN..=WIRE_VERSION).contains(&version);
+        let expected = if is_spoken { Ok(frame.clone()) } else { Err(WireError::Version(version)) };
+        assert_eq!(Frame::decode(&bytes), expected);
         let mut bytes = hello.encode();
         bytes[0] = version;
-        assert_eq!(Hello::decode(&bytes), Err(WireError::Version(version)));
+        let hello = Hello { version, ..hello.clone() };
+        let expected = if version < 3 { Err(WireError::Version(version)) } else { Ok(hello) };
+        assert_eq!(Hello::decode(&bytes), expected);
     }
+}
+
+/// Tests rule W2: the latest version that both speak is spoken.
+#[test]
+fn neighbouring_releases_have_a_version_in_common() {
+    let (_, hello) = hellos().remove(0);
+    let (min, max) = (WIRE_VERSION_MIN, WIRE_VERSION);
+    for (version_min, version, common) in [
+        (min, max, Some(max)),
+        (min, max + 1, Some(max)),
+        (max, max + 2, Some(max)),
+        (min - 1, min, Some(min)),
+        (max + 1, max + 2, None),
+        (min - 2, min - 1, None),
+        // Nobody speaks such a range, and whoever says so speaks nothing.
+        (max, min - 1, None),
+    ] {
+        let hello = Hello { version_min, version, ..hello.clone() };
+        assert_eq!(hello.common_version(), common, "{version_min} to {version}");
+    }
+}
+
+/// Tests rule W2: the version before is understood, and what it does not have is neither said in it
+/// nor understood.
+#[cfg(feature = "next")]
+#[test]
+fn what_a_next_release_brings_is_said_in_its_version_only() {
+    let beat = Frame::Heartbeat(Heartbeat { sent: NOW, echo: None });
+    for version in [WIRE_VERSION_MIN, WIRE_VERSION] {
+        assert_eq!(Frame::decode(&beat.encode(version)), Ok(beat.clone()));
+    }
+    let (before, after) = (beat.encode(WIRE_VERSION_MIN), beat.encode(WIRE_VERSION));
+    assert_eq!(after.len(), before.len() + 1, "a field more");
+    let trial = Frame::Trial(7);
+    assert_eq!(Frame::decode(&trial.encode(WIRE_VERSION)), Ok(trial.clone()));
+    assert_eq!(Frame::decode(&trial.encode(WIRE_VERSION_MIN)), Err(WireError::Kind(5)));
 }
 
 /// Tests rule W1.
 #[test]
 fn an_unknown_kind_of_frame_or_message_is_refused() {
-    for kind in [0, 3, 5, u8::MAX] {
+    for kind in [0, 3, 6, u8::MAX] {
         assert_eq!(Frame::decode(&[WIRE_VERSION, kind, 0]), Err(WireError::Kind(kind)));
     }
     assert_eq!(Hello::decode(&[WIRE_VERSION, 1, 0]), Err(WireError::Kind(1)));
@@ -365,7 +406,7 @@ fn the_refusals_name_what_is_wrong() {
         [WireError::TooLong, WireError::Version(9), WireError::Kind(8), WireError::Undecodable]
             .map(|error| error.to_string());
     assert!(texts[0].contains(&FRAME_BYTES_MAX.to_string()));
-    assert!(texts[1].contains('9') && texts[1].contains(&WIRE_VERSION.to_string()));
+    assert!(texts[1].contains('9') && texts[1].contains(&versions()));
     assert!(texts[2].contains('8'));
     assert!(!texts[3].is_empty());
 }
@@ -395,6 +436,6 @@ fn sessions_at_their_limit_fit_a_frame() {
         let (from, to) = (Inc(1), Inc(2));
         let frame =
             Frame::Envelope(Envelope { generation: 0, epoch: 1, from, to, shard: 0, message });
-        assert!(Frame::decode(&frame.encode()).is_ok_and(|read| read == frame));
+        assert!(Frame::decode(&frame.encode(WIRE_VERSION)).is_ok_and(|read| read == frame));
     }
 }

@@ -47,6 +47,9 @@ pub(crate) struct Driver {
     notices: Option<mpsc::Sender<Notice>>,
     /// True once no more requests are taken, so that what there is can be brought to the others.
     is_closed: AtomicBool,
+    /// What was heard that only the trial of a next release says.
+    #[cfg(feature = "next")]
+    pub(crate) trials: crate::meters::Meter,
 }
 
 /// One state machine and the requests that wait for it.
@@ -126,6 +129,8 @@ impl Driver {
             hang: Mutex::default(),
             notices,
             is_closed: AtomicBool::new(false),
+            #[cfg(feature = "next")]
+            trials: crate::meters::Meter::default(),
         };
         if driver.links.is_fixed() {
             let view = driver.links.agreed().view.clone();
@@ -269,6 +274,8 @@ impl Driver {
             (Ok(Frame::Letter(letter)), transport::Lane::Control) if self.notices.is_some() => {
                 self.notify(Notice::Letter(peer.clone(), letter));
             }
+            #[cfg(feature = "next")]
+            (Ok(Frame::Trial(_)), _) => self.trials.count(),
             (Ok(Frame::Heartbeat(_) | Frame::Envelope(_) | Frame::Letter(_)), _) => {
                 self.meters.frames_undecodable.count();
                 self.endpoint.disconnect(peer, "a frame on the wrong lane or of no shard");
@@ -307,6 +314,14 @@ impl Driver {
         !self.shards.read().is_empty()
     }
 
+    /// Says what only the trial of a next release says, to whoever understands it.
+    #[cfg(feature = "next")]
+    fn try_out(&self, peer: &NodeName) {
+        if self.links.version_for(peer) == protocol::wire::WIRE_VERSION {
+            self.send(peer, transport::Lane::Control, &Frame::Trial(0));
+        }
+    }
+
     // --- how the parts meet ---
 
     /// Changes what is agreed, and tells all shards what follows before the next change.
@@ -317,8 +332,9 @@ impl Driver {
             match event {
                 LivenessEvent::Send(name, beat) => {
                     if let Ok(peer) = name.0.parse() {
-                        let frame = Frame::Heartbeat(beat).encode();
-                        self.send(&peer, transport::Lane::Control, frame);
+                        self.send(&peer, transport::Lane::Control, &Frame::Heartbeat(beat));
+                        #[cfg(feature = "next")]
+                        self.try_out(&peer);
                     }
                 }
                 LivenessEvent::Reachable(name, inc) => {
@@ -368,7 +384,7 @@ impl Driver {
             let _ = asker.send(answer);
         }
         for Transmit { to, lane, envelope } in output.transmits {
-            let Some(peer) = self.links.name_of(to) else {
+            let Some((peer, version)) = self.links.route(to) else {
                 self.meters.sends_unlinked.count();
                 continue;
             };
@@ -376,7 +392,7 @@ impl Driver {
                 Lane::Live => transport::Lane::Live,
                 Lane::Bulk => transport::Lane::Bulk,
             };
-            self.send(&peer, lane, Frame::Envelope(envelope).encode());
+            self.send_bytes(&peer, lane, Frame::Envelope(envelope).encode(version));
         }
         for (inc, violation) in output.violations {
             self.meters.violations.count();
@@ -403,7 +419,11 @@ impl Driver {
 
     /// What cannot be sent now is dropped: deltas are extracted anew, questions asked again. False
     /// if it is.
-    fn send(&self, peer: &NodeName, lane: transport::Lane, frame: Vec<u8>) -> bool {
+    fn send(&self, peer: &NodeName, lane: transport::Lane, frame: &Frame) -> bool {
+        self.send_bytes(peer, lane, frame.encode(self.links.version_for(peer)))
+    }
+
+    fn send_bytes(&self, peer: &NodeName, lane: transport::Lane, frame: Vec<u8>) -> bool {
         let bytes = frame.len();
         let sent = self.endpoint.try_send(peer, lane, Bytes::from(frame));
         match sent {

@@ -7,9 +7,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
-use protocol::wire::{Hello, WIRE_VERSION, WireError};
+use protocol::wire::{Hello, WIRE_VERSION, WIRE_VERSION_MIN, WireError, range, versions};
 use protocol::{Copies, Liveness, MemberName, View};
 use session::Inc;
 use sha2::{Digest as _, Sha256};
@@ -55,12 +56,25 @@ pub(crate) struct Links {
     is_fixed: bool,
     agreed: Mutex<Agreed>,
     names: RwLock<Names>,
+    /// Version of the wire that all members speak. Where the members are fixed nobody agrees on
+    /// one, and each link speaks the latest that both of its ends do.
+    protocol: AtomicU8,
 }
 
 #[derive(Debug, Default)]
 struct Names {
     by_inc: BTreeMap<Inc, NodeName>,
     by_name: BTreeMap<NodeName, Inc>,
+    /// The latest version of the wire that the other end of each link speaks as well.
+    versions: BTreeMap<NodeName, u8>,
+}
+
+/// How the process at the other end of a link has introduced itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Said {
+    pub(crate) inc: Inc,
+    /// The latest version of the wire that it and this process speak.
+    pub(crate) version: u8,
 }
 
 impl Links {
@@ -76,7 +90,7 @@ impl Links {
         let mut view = View::fixed(members.iter().map(member_name), copies);
         view.started(&member_name(own), inc);
         let view_hash = hash_of(cluster, members, "view");
-        Self::new(own, Hello { inc, shards: SHARDS, copies, view_hash }, view, true)
+        Self::new(own, hello(inc, copies, view_hash), view, true)
     }
 
     /// The links of a process of the node `own`, which has drawn the number `start` and is to
@@ -85,13 +99,53 @@ impl Links {
         let view_hash = hash_of(cluster, &[], "agreed");
         let (inc, copies) = (Inc(start), Copies::All);
         let view = View { epoch: 0, layouts: Vec::new(), ..View::fixed([], copies) };
-        Self::new(own, Hello { inc, shards: SHARDS, copies, view_hash }, view, false)
+        Self::new(own, hello(inc, copies, view_hash), view, false)
     }
 
     fn new(own: &NodeName, hello: Hello, view: View, is_fixed: bool) -> Self {
         let liveness = Liveness::new(hello.inc);
         let agreed = Mutex::new(Agreed { view, liveness, linked: BTreeMap::new() });
-        Self { hello, own: own.clone(), is_fixed, agreed, names: RwLock::default() }
+        let protocol = AtomicU8::new(if is_fixed { WIRE_VERSION } else { WIRE_VERSION_MIN });
+        Self { hello, own: own.clone(), is_fixed, agreed, names: RwLock::default(), protocol }
+    }
+
+    /// All members speak that version of the wire from now on.
+    // Rule W2.
+    pub(crate) fn speak(&self, protocol: u8) {
+        self.protocol.store(protocol, Ordering::Relaxed);
+    }
+
+    /// The version of the wire that members are talked to in at most.
+    pub(crate) fn protocol(&self) -> u8 {
+        self.protocol.load(Ordering::Relaxed)
+    }
+
+    /// The version of the wire in which `peer` is talked to.
+    // Rule W2.
+    pub(crate) fn version_for(&self, peer: &NodeName) -> u8 {
+        self.limited(self.names.read().versions.get(peer))
+    }
+
+    fn limited(&self, common: Option<&u8>) -> u8 {
+        let common = common.copied().unwrap_or(WIRE_VERSION_MIN);
+        common.min(self.protocol.load(Ordering::Relaxed)).max(WIRE_VERSION_MIN)
+    }
+
+    /// The member that runs as `inc`, as far as it was heard of, and the version of the wire in
+    /// which it is talked to.
+    pub(crate) fn route(&self, inc: Inc) -> Option<(NodeName, u8)> {
+        let names = self.names.read();
+        let name = names.by_inc.get(&inc)?;
+        Some((name.clone(), self.limited(names.versions.get(name))))
+    }
+
+    /// What the other end of the link with `peer` speaks; nothing once there is none.
+    pub(crate) fn note_version(&self, peer: &NodeName, version: Option<u8>) {
+        let mut names = self.names.write();
+        match version {
+            Some(version) => names.versions.insert(peer.clone(), version),
+            None => names.versions.remove(peer),
+        };
     }
 
     /// How this process introduces itself.
@@ -138,20 +192,23 @@ impl Links {
     }
 
     /// The introduction of `peer`, if this process can talk with it.
-    pub(crate) fn accept(&self, peer: &NodeName, hello: &[u8]) -> Result<Inc, Mismatch> {
+    pub(crate) fn accept(&self, peer: &NodeName, hello: &[u8]) -> Result<Said, Mismatch> {
         let theirs = Hello::decode(hello).map_err(Mismatch::Wire)?;
         let ours = &self.hello;
+        let (min, max) = (theirs.version_min, theirs.version);
+        let version = theirs.common_version().ok_or(Mismatch::Versions { min, max })?;
         if theirs.view_hash != ours.view_hash {
             return Err(Mismatch::Members);
         }
         if theirs.shards != ours.shards {
             return Err(Mismatch::Shards { theirs: theirs.shards });
         }
-        if theirs != (Hello { inc: theirs.inc, ..ours.clone() }) {
+        if theirs.copies != ours.copies {
             return Err(Mismatch::Copies);
         }
+        let said = Said { inc: theirs.inc, version };
         if !self.is_fixed {
-            return Ok(theirs.inc);
+            return Ok(said);
         }
         let agreed = self.agreed.lock();
         let member = agreed.view.members.iter().position(|m| m.name == member_name(peer));
@@ -163,7 +220,7 @@ impl Links {
         if known.is_some_and(|known| known > theirs.inc) {
             return Err(Mismatch::Superseded);
         }
-        Ok(theirs.inc)
+        Ok(said)
     }
 }
 
@@ -178,6 +235,8 @@ pub(crate) fn process(view: &View, name: &MemberName, Inc(start): Inc) -> Option
 pub(crate) enum Mismatch {
     /// Its introduction cannot be read.
     Wire(WireError),
+    /// There is no version of the wire that both speak.
+    Versions { min: u8, max: u8 },
     /// It means other members, or another cluster.
     Members,
     /// It divides the slots among another number of shards.
@@ -192,11 +251,19 @@ pub(crate) enum Mismatch {
 
 impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Wire(WireError::Version(theirs)) => write!(
-                f,
-                "it speaks wire version {theirs}, this node {WIRE_VERSION}: upgrade the older one"
-            ),
+        match *self {
+            Self::Wire(WireError::Version(theirs)) => {
+                let ours = versions();
+                write!(f, "it speaks wire version {theirs}, this node {ours}: upgrade it")
+            }
+            Self::Versions { min, max } => {
+                let (theirs, ours) = (range(min, max), versions());
+                write!(
+                    f,
+                    "it speaks wire version {theirs}, this node {ours}: upgrade the older one, \
+                     over releases that have a version in common"
+                )
+            }
             Self::Wire(error) => write!(f, "its introduction is wrong: {error}"),
             Self::Members => f.write_str(
                 "its cluster.members are not the same as here: give every node the same list, or \
@@ -212,6 +279,11 @@ impl fmt::Display for Mismatch {
             Self::Superseded => f.write_str(SUPERSEDED),
         }
     }
+}
+
+fn hello(inc: Inc, copies: Copies, view_hash: u64) -> Hello {
+    let (version, version_min) = (WIRE_VERSION, WIRE_VERSION_MIN);
+    Hello { version, version_min, inc, shards: SHARDS, copies, view_hash }
 }
 
 pub(crate) fn member_name(name: &NodeName) -> MemberName {
@@ -242,6 +314,10 @@ mod tests {
         Links::fixed(&own.parse().unwrap(), Inc(inc), &cluster, &names(members), Copies::All)
     }
 
+    fn said(inc: u64) -> Said {
+        Said { inc: Inc(inc), version: WIRE_VERSION }
+    }
+
     const THREE: [&str; 3] = ["a", "b", "c"];
 
     #[test]
@@ -249,7 +325,7 @@ mod tests {
         let (a, b) = (links("a", 4096, &THREE), "b".parse().unwrap());
         let accept = |hello: &Hello| a.accept(&b, &hello.encode());
         let right = links("b", 8193, &THREE).hello;
-        assert_eq!(accept(&right), Ok(Inc(8193)));
+        assert_eq!(accept(&right), Ok(said(8193)));
         assert_eq!(accept(&links("b", 8193, &["a", "b"]).hello), Err(Mismatch::Members));
         assert_eq!(
             accept(&Hello { shards: 8, ..right.clone() }),
@@ -258,13 +334,45 @@ mod tests {
         let two = Copies::Count(std::num::NonZeroU16::new(2).unwrap());
         assert_eq!(accept(&Hello { copies: two, ..right.clone() }), Err(Mismatch::Copies));
         assert_eq!(accept(&Hello { inc: Inc(8194), ..right.clone() }), Err(Mismatch::Inc));
-        let mut other = right.encode();
-        other[0] += 1;
-        let refused = a.accept(&b, &other).unwrap_err().to_string();
-        let (theirs, ours) = (WIRE_VERSION + 1, WIRE_VERSION);
-        let expected =
-            format!("it speaks wire version {theirs}, this node {ours}: upgrade the older one");
-        assert_eq!(refused, expected);
+    }
+
+    /// Tests rule W2: what both speak is spoken, and where there is nothing of the kind the words
+    /// say which ends are to be upgraded.
+    #[test]
+    fn processes_of_neighbouring_releases_talk_and_others_do_not() {
+        let (a, b) = (links("a", 4096, &THREE), "b".parse().unwrap());
+        let right = links("b", 8193, &THREE).hello;
+        let accept = |version_min, version| {
+            a.accept(&b, &Hello { version_min, version, ..right.clone() }.encode())
+        };
+        let (ours, min) = (WIRE_VERSION, WIRE_VERSION_MIN);
+        assert_eq!(accept(ours, ours + 1), Ok(said(8193)), "the next release");
+        assert_eq!(accept(min, min), Ok(Said { version: min, ..said(8193) }));
+        let refused = accept(ours + 1, ours + 2).unwrap_err().to_string();
+        let theirs = format!("it speaks wire version {} to {}, this node", ours + 1, ours + 2);
+        assert!(refused.starts_with(&theirs), "{refused}");
+        let refused = accept(2, 2).unwrap_err().to_string();
+        assert!(refused.starts_with("it speaks wire version 2, this node"), "{refused}");
+    }
+
+    /// Tests rule W2: a member is talked to in what is agreed upon, and nobody in what it does not
+    /// speak.
+    #[test]
+    fn what_is_agreed_upon_is_spoken() {
+        let peer: NodeName = "b".parse().unwrap();
+        let links = Links::agreed_on(&"a".parse().unwrap(), 77, &"shop".parse().unwrap());
+        links.note(&peer, Some(Inc(3)));
+        let route = || links.route(Inc(3)).map(|(_, version)| version);
+        assert_eq!((links.version_for(&peer), route()), (WIRE_VERSION_MIN, Some(WIRE_VERSION_MIN)));
+        links.note_version(&peer, Some(WIRE_VERSION_MIN + 2));
+        assert_eq!(links.version_for(&peer), WIRE_VERSION_MIN, "no view yet");
+        links.speak(WIRE_VERSION_MIN + 1);
+        assert_eq!(
+            (links.version_for(&peer), route()),
+            (WIRE_VERSION_MIN + 1, Some(WIRE_VERSION_MIN + 1))
+        );
+        links.note_version(&peer, None);
+        assert_eq!(links.version_for(&peer), WIRE_VERSION_MIN, "what it speaks is not known");
     }
 
     #[test]
@@ -273,8 +381,8 @@ mod tests {
         a.agreed().view.started(&"b".into(), Inc(8193));
         let accept = |inc| a.accept(&"b".parse().unwrap(), &links("b", inc, &THREE).hello.encode());
         assert_eq!(accept(4097), Err(Mismatch::Superseded));
-        assert_eq!(accept(8193), Ok(Inc(8193)));
-        assert_eq!(accept(12289), Ok(Inc(12289)));
+        assert_eq!(accept(8193), Ok(said(8193)));
+        assert_eq!(accept(12289), Ok(said(12289)));
     }
 
     /// Where members are agreed on, a process is known by the number that it has drawn.
@@ -284,7 +392,7 @@ mod tests {
         let links = Links::agreed_on(&"a".parse().unwrap(), 77, &cluster);
         let peer: NodeName = "b".parse().unwrap();
         let other = Links::agreed_on(&peer, 78, &cluster);
-        assert_eq!(links.accept(&peer, &other.hello.encode()), Ok(Inc(78)));
+        assert_eq!(links.accept(&peer, &other.hello.encode()), Ok(said(78)));
         let fixed = self::links("b", 8193, &THREE);
         assert_eq!(links.accept(&peer, &fixed.hello.encode()), Err(Mismatch::Members));
         let mut view = View::fixed(["a".into(), "b".into()], Copies::All);

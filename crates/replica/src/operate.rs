@@ -6,7 +6,7 @@ use std::sync::Weak;
 
 use bytes::Bytes;
 use membership::ProposeError;
-use protocol::{Copies, Decision, Refused};
+use protocol::{Copies, Decision, Member, Refused};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use transport::Operators;
@@ -34,6 +34,9 @@ pub enum Request {
         /// Also if sessions are lost that nobody else holds.
         accept_loss: bool,
     },
+    /// All members run a later release: they speak its version of the wire from now on, and the
+    /// release before cannot come back.
+    Upgrade,
     /// The majority of the voters is lost for good: membership is made anew from what this node
     /// knows, with the members that it reaches.
     Recover,
@@ -101,6 +104,16 @@ impl Replica {
                 let inc = inc.ok_or_else(|| format!("{name} is no member"))?;
                 self.decide(Decision::Remove { inc, accept_loss }).await
             }
+            Request::Upgrade => {
+                let view = self.shared.driver.links.agreed().view.clone();
+                let version = view.possible_protocol();
+                self.decide(Decision::SetProtocol { version }).await?;
+                let latest = view.members.iter().map(|member| member.version).max();
+                let is_behind = |member: &&Member| Some(member.version) < latest;
+                let behind = view.members.iter().filter(is_behind);
+                let behind: Vec<String> = behind.map(|member| member.name.to_string()).collect();
+                Ok(json!({ "protocol": version, "was": view.protocol, "behind": behind }))
+            }
             Request::Recover => match &self.shared.agreement {
                 Some(agreement) => agreement.recover().await.map(|kept| json!({ "members": kept })),
                 None => Err(FIXED.to_owned()),
@@ -138,6 +151,7 @@ mod tests {
             Request::Resize { copies: two },
             Request::Resize { copies: Copies::All },
             Request::Drain,
+            Request::Upgrade,
             remove,
             Request::Recover,
         ] {

@@ -34,6 +34,10 @@ pub struct Status {
     pub generation: u64,
     /// True while members catch up with what they are to hold from now on.
     pub is_in_transition: bool,
+    /// Version of the wire that all members speak.
+    pub protocol: u8,
+    /// The latest that all of them could speak: `replica-node upgrade` makes it that one.
+    pub protocol_possible: u8,
     /// The Raft group that agrees on the members, where they are agreed on.
     pub group: Option<String>,
     /// Who decides.
@@ -60,6 +64,9 @@ pub struct Status {
     pub meters: MeterStatus,
     /// What came over the network.
     pub network: NetworkStatus,
+    /// What was heard that only the trial of a next release says.
+    #[cfg(feature = "next")]
+    pub trials: u64,
 }
 
 /// A member of the view.
@@ -76,6 +83,8 @@ pub struct MemberStatus {
     pub zone: String,
     /// True while it hands over what it holds, to leave.
     pub leaving: bool,
+    /// Latest version of the wire that its process speaks.
+    pub version: u8,
 }
 
 /// Another member, seen from this node.
@@ -124,6 +133,8 @@ impl Replica {
             epoch: view.epoch,
             generation: view.generation,
             is_in_transition: view.next_layout().is_some(),
+            protocol: driver.links.protocol(),
+            protocol_possible: view.possible_protocol(),
             group: progress.group,
             voters: progress.voters.iter().map(ToString::to_string).collect(),
             leader: progress.leader.map(|leader| leader.to_string()),
@@ -141,6 +152,8 @@ impl Replica {
             counters: named(&counters),
             meters: driver.meters.snapshot(),
             network: NetworkStatus::of(&driver.endpoint.counters()),
+            #[cfg(feature = "next")]
+            trials: driver.trials.value(),
         }
     }
 }
@@ -153,6 +166,7 @@ impl MemberStatus {
             address: member.address.to_string(),
             zone: member.zone.0.to_string(),
             leaving: member.leaving,
+            version: member.version,
         }
     }
 }

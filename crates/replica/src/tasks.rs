@@ -130,10 +130,10 @@ struct Reader {
 impl Reader {
     fn up(&mut self, peer: &NodeName, hello: &[u8]) {
         match self.driver.links.accept(peer, hello) {
-            Ok(inc) => {
+            Ok(said) => {
                 self.refused.remove(peer);
                 self.linked.insert(peer.clone());
-                self.driver.handle_up(peer, inc);
+                self.driver.handle_up(peer, said);
             }
             Err(mismatch) => {
                 let why = mismatch.to_string();

@@ -274,7 +274,14 @@ impl World {
             let in_us = self.rng.u64(1_000..700_000);
             self.schedule(in_us, Happening::Poll(host));
         }
-        self.schedule(0, Happening::Propose(Decision::Begin { generation: 1, copies }));
+        self.schedule(
+            0,
+            Happening::Propose(Decision::Begin {
+                generation: 1,
+                copies,
+                protocol: protocol::wire::WIRE_VERSION,
+            }),
+        );
         for host in 0..hosts {
             let at = self.rng.u64(1_000..300_000);
             self.schedule(at, Happening::Start(host));

@@ -13,8 +13,13 @@ pub(super) fn log_id(term: u64, index: u64) -> LogId {
 }
 
 pub(super) fn entry(term: u64, index: u64) -> Entry {
-    let decision =
-        Decision::Join { name: "n1".into(), address: "".into(), zone: "z".into(), start: index };
+    let decision = Decision::Join {
+        name: "n1".into(),
+        address: "".into(),
+        zone: "z".into(),
+        start: index,
+        version: protocol::wire::WIRE_VERSION,
+    };
     Entry { log_id: log_id(term, index), payload: EntryPayload::Normal(decision) }
 }
 

@@ -178,8 +178,10 @@ mod tests {
             address: "".into(),
             zone: Zone::default(),
             start: 1,
+            version: protocol::wire::WIRE_VERSION,
         };
-        let begin = Decision::Begin { generation: 1, copies };
+        let begin =
+            Decision::Begin { generation: 1, copies, protocol: protocol::wire::WIRE_VERSION };
         vec![begin, join("n1"), join("n2"), join("n3"), join("n4")]
     }
 

@@ -49,7 +49,11 @@ async fn three_nodes_found_one_cluster_and_agree_on_every_view() {
     }
     world.until_equal().await;
     assert_eq!(world.view("a").members.len(), 11);
-    let again = Decision::Begin { generation: 1, copies: protocol::Copies::All };
+    let again = Decision::Begin {
+        generation: 1,
+        copies: protocol::Copies::All,
+        protocol: protocol::wire::WIRE_VERSION,
+    };
     let refused = world.voter("b").propose(again, PATIENCE).await;
     assert!(matches!(refused, Err(ProposeError::Refused { why: Refused::OutOfPlace, .. })));
     assert!(!told.lock().unwrap().is_empty());
@@ -78,8 +82,13 @@ async fn without_a_majority_nothing_is_decided_and_nothing_is_lost() {
     others.iter().for_each(|other| world.isolate(other));
     let before = world.view(&leader);
     for name in ["a", "b", "c"] {
-        let decision =
-            Decision::Join { name: "x".into(), address: "".into(), zone: "z".into(), start: 99 };
+        let decision = Decision::Join {
+            name: "x".into(),
+            address: "".into(),
+            zone: "z".into(),
+            start: 99,
+            version: protocol::wire::WIRE_VERSION,
+        };
         let refused = world.voter(name).propose(decision, IMPATIENCE).await;
         let unsure = matches!(refused, Err(ProposeError::Unknown | ProposeError::NoLeader));
         assert!(unsure, "{name}: {refused:?}");
@@ -243,8 +252,13 @@ async fn a_node_that_does_not_vote_joins_whoever_leads() {
     let leader = world.until_leader().await;
     let voters = world.voter(&leader).status().raft.unwrap().voters;
     let outsider = world.outsider("x");
-    let join =
-        |start| Decision::Join { name: "x".into(), address: "".into(), zone: "z".into(), start };
+    let join = |start| Decision::Join {
+        name: "x".into(),
+        address: "".into(),
+        zone: "z".into(),
+        start,
+        version: protocol::wire::WIRE_VERSION,
+    };
     let first = outsider.propose(&voters, &join(1), PATIENCE).await.unwrap();
     let again = outsider.propose(&voters, &join(1), PATIENCE).await;
     assert!(matches!(again, Err(ProposeError::Refused { why: Refused::NoNews, .. })));

@@ -77,8 +77,13 @@ async fn the_old_majority_comes_back_and_has_no_say() {
     // Whoever of them leads reaches a's new voter, and is told.
     until("one of them knows", || outdated("b") || outdated("c")).await;
     let told = if outdated("b") { "b" } else { "c" };
-    let decision =
-        Decision::Join { name: "x".into(), address: "".into(), zone: "z".into(), start: 99 };
+    let decision = Decision::Join {
+        name: "x".into(),
+        address: "".into(),
+        zone: "z".into(),
+        start: 99,
+        version: protocol::wire::WIRE_VERSION,
+    };
     let refused = world.voter(told).propose(decision, IMPATIENCE).await;
     let is_fenced = matches!(refused, Err(ProposeError::NoLeader | ProposeError::Unknown));
     assert!(is_fenced, "{refused:?}");

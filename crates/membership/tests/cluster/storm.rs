@@ -83,6 +83,7 @@ async fn storm(seed: u64, count: usize) {
             address: "".into(),
             zone: "z".into(),
             start: round,
+            version: protocol::wire::WIRE_VERSION,
         };
         match world.voter(via).propose(decision, IMPATIENCE).await {
             Ok(index) => drop(proposals.made.insert(name, index)),

@@ -112,7 +112,11 @@ impl World {
         for name in &names {
             world.start(name).await;
         }
-        let begin = Decision::Begin { generation: 1, copies: Copies::All };
+        let begin = Decision::Begin {
+            generation: 1,
+            copies: Copies::All,
+            protocol: protocol::wire::WIRE_VERSION,
+        };
         world.voter("a").propose(begin, PATIENCE).await.unwrap();
         for name in &names {
             world.join("a", name).await.unwrap();
@@ -298,6 +302,7 @@ impl World {
             address: "".into(),
             zone: "z".into(),
             start: self.starts,
+            version: protocol::wire::WIRE_VERSION,
         };
         let voter = self.voter(via);
         let mut result = voter.propose(decision.clone(), PATIENCE).await;

@@ -28,7 +28,7 @@ fn read(bytes: &[u8]) {
     let Ok(frame) = Frame::decode(bytes) else {
         return;
     };
-    assert_eq!(Frame::decode(&frame.encode()).as_ref(), Ok(&frame));
+    assert_eq!(Frame::decode(&frame.encode(WIRE_VERSION)).as_ref(), Ok(&frame));
     match frame {
         Frame::Envelope(mut envelope) => {
             let mut world = World::new();
@@ -47,8 +47,8 @@ fn read(bytes: &[u8]) {
             liveness.handle_heartbeat(&"b".into(), beat, Time(1_010));
             liveness.handle_tick(Time(1_050));
         }
-        // Read by `membership`.
-        Frame::Letter(_) => {}
+        // Letters are read by `membership`; more there is in the trial of a next release only.
+        _ => {}
     }
 }
 

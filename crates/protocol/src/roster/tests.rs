@@ -13,8 +13,12 @@ fn copies(count: u16) -> Copies {
 }
 
 fn join(name: &str, start: u64) -> Decision {
+    join_of(name, start, crate::wire::WIRE_VERSION)
+}
+
+fn join_of(name: &str, start: u64, version: u8) -> Decision {
     let (address, zone) = (SmolStr::default(), Zone::default());
-    Decision::Join { name: name.into(), address, zone, start }
+    Decision::Join { name: name.into(), address, zone, start, version }
 }
 
 fn recover(generation: u64, survivors: impl IntoIterator<Item = Inc>) -> Decision {
@@ -35,7 +39,11 @@ impl Log {
     /// The members of these names, synced, with that many copies.
     fn of(names: &[&str], count: u16) -> Self {
         let mut log = Self::new();
-        log.ok(Decision::Begin { generation: 1, copies: copies(count) });
+        log.ok(Decision::Begin {
+            generation: 1,
+            copies: copies(count),
+            protocol: crate::wire::WIRE_VERSION,
+        });
         for name in names {
             log.ok(join(name, 1));
             log.sync();
@@ -101,9 +109,19 @@ fn nothing_is_decided_before_a_cluster_begins() {
     let mut log = Log::new();
     log.refuses(join("a", 1), Refused::OutOfPlace);
     log.refuses(Decision::Resize { copies: copies(2) }, Refused::OutOfPlace);
-    log.refuses(Decision::Begin { generation: 0, copies: copies(2) }, Refused::Late);
-    log.ok(Decision::Begin { generation: 1, copies: copies(2) });
-    log.refuses(Decision::Begin { generation: 2, copies: copies(2) }, Refused::OutOfPlace);
+    log.refuses(
+        Decision::Begin { generation: 0, copies: copies(2), protocol: crate::wire::WIRE_VERSION },
+        Refused::Late,
+    );
+    log.ok(Decision::Begin {
+        generation: 1,
+        copies: copies(2),
+        protocol: crate::wire::WIRE_VERSION,
+    });
+    log.refuses(
+        Decision::Begin { generation: 2, copies: copies(2), protocol: crate::wire::WIRE_VERSION },
+        Refused::OutOfPlace,
+    );
     assert!(log.roster.view.layouts.is_empty() && log.roster.view.members.is_empty());
 }
 
@@ -165,7 +183,11 @@ fn a_join_of_the_same_name_removes_the_earlier_process() {
 fn bound_members_max() {
     let mut log = Log::new();
     log.roster = Roster::new(1, Rules::default());
-    log.ok(Decision::Begin { generation: 1, copies: copies(1) });
+    log.ok(Decision::Begin {
+        generation: 1,
+        copies: copies(1),
+        protocol: crate::wire::WIRE_VERSION,
+    });
     for number in 0..Inc::MEMBERS_MAX {
         log.ok(join(&number.to_string(), 1));
     }
@@ -374,4 +396,34 @@ fn refusals_say_why() {
     ] {
         assert!(refused.to_string().len() > 9);
     }
+}
+
+fn join_speaking(name: &str, version: u8) -> Decision {
+    join_of(name, u64::from(version), version)
+}
+
+/// Tests rule W2: a later version is spoken once every member speaks it, and then whoever does not
+/// is let in no more.
+#[test]
+fn a_later_version_of_the_wire_is_agreed_upon() {
+    let mut log = Log::new();
+    let begin = |protocol| Decision::Begin { generation: 1, copies: copies(2), protocol };
+    log.ok(begin(3));
+    log.ok(join_speaking("a", 4));
+    log.ok(join_speaking("b", 3));
+    log.ok(join_speaking("c", 5));
+    assert_eq!((log.roster.view.protocol, log.roster.view.possible_protocol()), (3, 3));
+    let raise = |version| Decision::SetProtocol { version };
+    log.refuses(raise(4), Refused::NotSpoken(vec!["b".into()]));
+    log.refuses(raise(5), Refused::NotSpoken(vec!["a".into(), "b".into()]));
+    log.refuses(raise(3), Refused::NoNews);
+    log.ok(join_speaking("b", 4));
+    log.ok(raise(4));
+    assert_eq!((log.roster.view.protocol, log.roster.view.possible_protocol()), (4, 4));
+    log.refuses(raise(3), Refused::Late);
+    log.refuses(join_speaking("d", 3), Refused::Downgrade(4));
+    log.refuses(join_speaking("b", 3), Refused::Downgrade(4));
+    log.ok(join_speaking("d", 9));
+    log.ok(recover(2, [log.inc("a")]));
+    assert_eq!(log.roster.view.protocol, 4, "also in what is made anew from it");
 }

@@ -57,7 +57,12 @@ impl Net {
             follows: true,
             views: Vec::new(),
         });
-        net.decide(Decision::Begin { generation: 1, copies: copies(number) }).expect("the first");
+        net.decide(Decision::Begin {
+            generation: 1,
+            copies: copies(number),
+            protocol: protocol::wire::WIRE_VERSION,
+        })
+        .expect("the first");
         for host in 0..count {
             net.join(host);
         }
@@ -106,8 +111,14 @@ impl Net {
     pub(crate) fn join(&mut self, host: usize) {
         let follows = std::mem::replace(&mut self.membership_mut().follows, false);
         let (name, start) = (self.hosts[host].name.clone(), self.membership().index + 1);
-        self.decide(Decision::Join { name, address: "".into(), zone: Zone::default(), start })
-            .expect("it is new");
+        self.decide(Decision::Join {
+            name,
+            address: "".into(),
+            zone: Zone::default(),
+            start,
+            version: protocol::wire::WIRE_VERSION,
+        })
+        .expect("it is new");
         self.start_as(host, Inc(start), self.view().clone());
         for other in 0..self.hosts.len() {
             if other != host && self.hosts[other].node.is_some() {

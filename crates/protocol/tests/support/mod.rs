@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use protocol::limits::{
     HEARTBEAT_MS, OUTBOX_SESSIONS_MAX, REPAIR_BYTES_PER_SECOND, REPAIR_INTERVAL_MS, TICK_MS,
 };
-use protocol::wire::Frame;
+use protocol::wire::{Frame, WIRE_VERSION};
 use protocol::{
     Copies, Envelope, Event, Heartbeat, Liveness, LivenessEvent, MemberName, Message, Node, Opened,
     Options, Outcome, Rules, Ticket, View, Violation,
@@ -369,7 +369,7 @@ impl Net {
             let to = self.host_of(transmit.to);
             let envelope = transmit.envelope;
             let lost = self.loses.as_mut().is_some_and(|loses| loses(&envelope));
-            let sent = Sent::Frame(Frame::Envelope(envelope.clone()).encode());
+            let sent = Sent::Frame(Frame::Envelope(envelope.clone()).encode(WIRE_VERSION));
             self.log.push(envelope);
             if let Some(to) = to.filter(|_| !lost) {
                 self.post(host, to, sent);

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU16;
 
-use protocol::wire::{Frame, Hello};
+use protocol::wire::{Frame, Hello, WIRE_VERSION_MIN};
 use protocol::{
     Ack, Acked, Batch, Commit, Copies, Digest, Envelope, Heartbeat, Life, Message, Outcome,
     Refusal, Report, Supply,
@@ -234,7 +234,9 @@ pub(crate) fn hellos() -> Vec<(String, Hello)> {
     [("all", Copies::All), ("two", Copies::Count(two))]
         .map(|(label, copies)| {
             let (inc, view_hash) = (Inc::of_start(NOW, 0), 0x0123_4567_89ab_cdef);
-            (format!("hello-{label}"), Hello { inc, shards: 16, copies, view_hash })
+            let (version, version_min) = (WIRE_VERSION_MIN, WIRE_VERSION_MIN);
+            let hello = Hello { version, version_min, inc, shards: 16, copies, view_hash };
+            (format!("hello-{label}"), hello)
         })
         .into()
 }

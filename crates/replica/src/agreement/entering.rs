@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use membership::bootstrap::{Bootstrap, BootstrapError, Claimant, Standing, Step};
 use membership::{Place, Settings, Store, Voter};
-use protocol::Decision;
+use protocol::wire::WIRE_VERSION;
+use protocol::{Decision, Refused};
 use smol_str::SmolStr;
 use tokio::time::Instant;
 
@@ -86,6 +87,12 @@ impl Steward {
 
     fn join(&mut self) {
         let Some(chart) = &self.chart else { return };
+        let protocol = chart.view.protocol;
+        if protocol > WIRE_VERSION {
+            // Rule W2: nor does waiting help.
+            self.fatal.note(Refused::Downgrade(protocol).to_string());
+            return;
+        }
         let disagrees = self.me.replication.disagrees_with(&chart.view);
         if let Some(why) = disagrees.filter(|_| !self.was_member) {
             self.fatal.note(why);
@@ -96,6 +103,7 @@ impl Steward {
             address: SmolStr::from(&self.me.address),
             zone: self.me.zone.clone(),
             start: self.me.start,
+            version: WIRE_VERSION,
         };
         self.propose(What::Join, join);
     }

@@ -81,7 +81,7 @@ pub struct ReplicationSection {
 impl ReplicationSection {
     /// The first decision of a cluster that is configured so.
     pub(crate) const fn begin(&self, generation: u64) -> Decision {
-        Decision::Begin { generation, copies: self.copies }
+        Decision::Begin { generation, copies: self.copies, protocol: protocol::wire::WIRE_VERSION }
     }
 
     /// Why a node that is configured so may not join a cluster that has this view.

@@ -11,11 +11,13 @@ use transport::NodeName;
 use super::hang::HUNG;
 use super::{Driver, Notice};
 use crate::limits::SHARDS;
-use crate::links::{Agreed, Linked, member_name, process};
+use crate::links::{Agreed, Linked, Said, member_name, process};
 
 impl Driver {
     /// A link with `peer` stands, and its process is one that this node can talk with.
-    pub(crate) fn handle_up(&self, peer: &NodeName, said: Inc) {
+    pub(crate) fn handle_up(&self, peer: &NodeName, said: Said) {
+        self.links.note_version(peer, Some(said.version));
+        let said = said.inc;
         self.with_agreed(|agreed, now| {
             let name = member_name(peer);
             let inc = if self.links.is_fixed() {
@@ -41,6 +43,7 @@ impl Driver {
         self.with_agreed(|agreed, _| {
             let name = member_name(peer);
             agreed.linked.remove(&name);
+            self.links.note_version(peer, None);
             agreed.liveness.handle_down(&name);
         });
         self.notify(Notice::Down(peer.clone()));
@@ -54,6 +57,10 @@ impl Driver {
             }
             let (before, after) = (self.links.own_inc(&agreed.view), self.links.own_inc(view));
             agreed.view = view.clone();
+            if self.links.protocol() != view.protocol {
+                tracing::info!("members speak wire version {} from now on", view.protocol);
+                self.links.speak(view.protocol);
+            }
             match after {
                 Some(inc) if before != after => {
                     tracing::info!("this node is a member of view {}, as {}", view.epoch, inc.0);
@@ -142,7 +149,7 @@ impl Driver {
 
     /// Sends a letter to a node that there is a link with; false if it cannot be sent now.
     pub(crate) fn send_letter(&self, peer: &NodeName, letter: Vec<u8>) -> bool {
-        self.send(peer, transport::Lane::Control, Frame::Letter(letter).encode())
+        self.send(peer, transport::Lane::Control, &Frame::Letter(letter))
     }
 
     /// This process goes on after it has hung.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use protocol::wire::{Frame, Hello};
+use protocol::wire::{Frame, Hello, WIRE_VERSION};
 use protocol::{Envelope, Life, Message};
 use replica::{CommitError, Counter, Error};
 use session::{Inc, SessionKey, Version};
@@ -93,7 +93,7 @@ impl Impostor {
 
     fn envelope(&self, from: Inc, shard: u16, message: Message) -> Vec<u8> {
         let envelope = Envelope { generation: 0, epoch: 1, from, to: self.theirs, shard, message };
-        Frame::Envelope(envelope).encode()
+        Frame::Envelope(envelope).encode(WIRE_VERSION)
     }
 }
 

@@ -111,7 +111,11 @@ impl Cluster {
         };
         if !plan.fixed {
             log.views.clear();
-            log.decide(&Decision::Begin { generation: 1, copies: plan.held_by });
+            log.decide(&Decision::Begin {
+                generation: 1,
+                copies: plan.held_by,
+                protocol: protocol::wire::WIRE_VERSION,
+            });
         }
         Self {
             now: BEGIN,
@@ -183,6 +187,7 @@ impl Cluster {
                 address: "".into(),
                 zone,
                 start: starts,
+                version: protocol::wire::WIRE_VERSION,
             });
             Inc(log.index)
         };

@@ -269,11 +269,23 @@ fn view(members: usize, held_by: Copies) -> View {
         let done = roster.apply(index, decision);
         debug_assert!(done.is_ok(), "{done:?}");
     };
-    decide(&mut roster, &Decision::Begin { generation: 1, copies: held_by });
+    decide(
+        &mut roster,
+        &Decision::Begin { generation: 1, copies: held_by, protocol: protocol::wire::WIRE_VERSION },
+    );
     for member in 0..u16::try_from(members).unwrap_or(u16::MAX) {
         let (address, zone) = ("".into(), Zone::default());
         let name = host::name(member);
-        decide(&mut roster, &Decision::Join { name, address, zone, start: 1 });
+        decide(
+            &mut roster,
+            &Decision::Join {
+                name,
+                address,
+                zone,
+                start: 1,
+                version: protocol::wire::WIRE_VERSION,
+            },
+        );
     }
     // They hold nothing, so each has caught up.
     while let Some(epoch) = roster.view().next_layout().map(|layout| layout.epoch) {

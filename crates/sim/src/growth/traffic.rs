@@ -3,7 +3,7 @@
 use std::ops::Sub;
 
 use protocol::Lane;
-use protocol::wire::Frame;
+use protocol::wire::{Frame, WIRE_VERSION};
 
 use super::Rate;
 
@@ -43,7 +43,7 @@ impl Traffic {
             None => &mut self.heartbeats,
         };
         flow.messages += 1;
-        flow.bytes += (HEADER_BYTES + frame.encode().len()) as u64;
+        flow.bytes += (HEADER_BYTES + frame.encode(WIRE_VERSION).len()) as u64;
     }
 }
 

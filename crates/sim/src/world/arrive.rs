@@ -1,7 +1,7 @@
 //! What arrives at a host, and everything that the host wants afterwards.
 
 use protocol::limits::TICK_MS;
-use protocol::wire::Frame;
+use protocol::wire::{Frame, WIRE_VERSION};
 use protocol::{Envelope, Event, Lane, LivenessEvent, Ticket, Transmit};
 
 use super::{Arrival, Happening, Violation, World};
@@ -139,7 +139,7 @@ impl World {
         let is_target = |h: &Host| h.process.as_ref().is_some_and(|p| p.inc == to);
         let Some(target) = self.hosts.iter().position(is_target) else { return Ok(()) };
         if self.encode_messages {
-            let bytes = Frame::Envelope(envelope.clone()).encode();
+            let bytes = Frame::Envelope(envelope.clone()).encode(WIRE_VERSION);
             match Frame::decode(&bytes) {
                 Ok(Frame::Envelope(decoded)) if decoded == envelope => envelope = decoded,
                 other => {

@@ -58,7 +58,13 @@ impl World {
         let at = &self.hosts[host];
         if let Some(start) = at.joining {
             let (name, zone) = (at.name.clone(), at.zone.clone());
-            return vec![Decision::Join { name, address: "".into(), zone, start }];
+            return vec![Decision::Join {
+                name,
+                address: "".into(),
+                zone,
+                start,
+                version: protocol::wire::WIRE_VERSION,
+            }];
         }
         let Some(process) = &at.process else { return Vec::new() };
         let (inc, view) = (process.inc, process.node.view());

@@ -41,6 +41,7 @@ enum Move {
     Remove(u8, bool),
     Resize(u16),
     Recover(u8),
+    SetProtocol(u8),
     Late,
 }
 
@@ -52,6 +53,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         4 => (any::<u8>(), any::<bool>()).prop_map(|(who, accept)| Move::Remove(who, accept)),
         2 => (0_u16..4).prop_map(Move::Resize),
         1 => any::<u8>().prop_map(Move::Recover),
+        1 => (0_u8..4).prop_map(Move::SetProtocol),
         1 => Just(Move::Late),
     ];
     prop::collection::vec(one, 0..60)
@@ -66,7 +68,7 @@ fn decision(log: &Log, step: &Move) -> Option<Decision> {
     Some(match step {
         Move::Join(name, again) => {
             let start = if *again { 1 } else { log.index };
-            join(&name.to_string(), start)
+            super::join_of(&name.to_string(), start, 3 + name % 3)
         }
         Move::Synced(number) => {
             let layouts = &view.layouts;
@@ -84,7 +86,8 @@ fn decision(log: &Log, step: &Move) -> Option<Decision> {
             let generation = view.generation + u64::from(mask >> 6);
             Decision::Recover { generation, survivors: survivors.collect() }
         }
-        Move::Late => Decision::Begin { generation: 9, copies: copies(1) },
+        Move::SetProtocol(more) => Decision::SetProtocol { version: 3 + more },
+        Move::Late => Decision::Begin { generation: 9, copies: copies(1), protocol: 3 },
     })
 }
 
@@ -108,11 +111,11 @@ proptest! {
 
     /// Tests rules V1, V4 and V8: whatever is decided in whatever order, epochs grow, few
     /// layouts are in force, no slot loses all that it had without a note of that epoch, no
-    /// refusal changes anything, and every transition ends.
+    /// refusal changes anything, and every transition ends. Rule W2: all members speak what is agreed.
     #[test]
     fn any_sequence_of_decisions_keeps_the_invariants(moves in moves()) {
         let mut log = Log::new();
-        log.ok(Decision::Begin { generation: 1, copies: copies(2) });
+        log.ok(Decision::Begin { generation: 1, copies: copies(2), protocol: 3 });
         let mut holders = Holders::new();
         for step in moves {
             let Some(decision) = decision(&log, &step) else { continue };
@@ -124,6 +127,8 @@ proptest! {
                 continue;
             }
             prop_assert_eq!(view.epoch, log.index);
+            prop_assert!(before.protocol <= view.protocol, "it only grows");
+            prop_assert!(view.members.iter().all(|member| member.version >= view.protocol));
             check(view);
             let reported = match decision {
                 Decision::Synced { inc, epoch } => Some((inc, epoch)),
@@ -132,7 +137,8 @@ proptest! {
                 | Decision::Drain { .. }
                 | Decision::Remove { .. }
                 | Decision::Resize { .. }
-                | Decision::Recover { .. } => None,
+                | Decision::Recover { .. }
+                | Decision::SetProtocol { .. } => None,
             };
             let (now, lost) = held(&holders, view, reported);
             holders = now;
