@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::addresses::Addresses;
 use crate::client::Client;
-use crate::cluster::Addresses;
 
 /// Between two questions for `/health`: as often as balancers ask at most, and far less than any
 /// `node.drain_grace`.

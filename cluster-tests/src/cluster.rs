@@ -1,10 +1,10 @@
 //! A cluster of real processes on loopback, with throw-away certificates.
 
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitStatus;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -12,6 +12,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::addresses::Addresses;
 use crate::client::Client;
 use crate::ports::free_udp;
 use crate::process::Process;
@@ -21,41 +22,6 @@ use crate::wait::{PATIENCE, wait_for_within};
 
 /// Between two looks at all nodes, for each of them: a look costs them something.
 const LOOK: Duration = Duration::from_millis(2);
-
-/// Where the nodes serve HTTP now: changes when one is started again. Shared with those who send
-/// requests while nodes come and go.
-#[derive(Debug, Clone)]
-pub struct Addresses(Arc<Mutex<Vec<SocketAddr>>>);
-
-impl Addresses {
-    /// The address of a node, the last one if it does not run.
-    #[must_use]
-    pub fn of(&self, node: usize) -> SocketAddr {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)[node]
-    }
-
-    /// How many nodes there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
-    }
-
-    /// Never.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Of nodes none of which has run yet.
-    pub(crate) fn nowhere(nodes: usize) -> Self {
-        let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        Self(Arc::new(Mutex::new(vec![nowhere; nodes])))
-    }
-
-    pub(crate) fn set(&self, node: usize, http: SocketAddr) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)[node] = http;
-    }
-}
 
 /// Nodes `n1`, `n2` …, counted from 0 here. All of them end with it.
 #[derive(Debug)]

@@ -9,6 +9,7 @@
 //!    └──► History ──► check ──► report
 //! ```
 
+pub mod addresses;
 pub mod balancer;
 pub mod chaos;
 pub mod check;

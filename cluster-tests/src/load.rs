@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::addresses::Addresses;
 use crate::balancer::Balancer;
 use crate::client::{Answer, Client, Failure, Jar};
-use crate::cluster::Addresses;
 use crate::history::{Call, History, KEYS, Op, Outcome};
 
 /// Ended sessions that a client remembers, to look at the end whether they stay ended.

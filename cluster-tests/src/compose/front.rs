@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
+use crate::addresses::Addresses;
 use crate::balancer::Balancer;
 use crate::client::connect;
-use crate::cluster::Addresses;
 
 /// Between two questions where the nodes are: one that was started again may be elsewhere.
 const RESOLVE: Duration = Duration::from_millis(500);

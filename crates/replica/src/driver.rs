@@ -6,6 +6,7 @@
 
 mod hang;
 mod members;
+mod pending;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,6 +24,7 @@ use transport::{Endpoint, NodeName, SendError};
 
 pub(crate) use self::hang::HUNG;
 use self::hang::Hang;
+use self::pending::{Answer, Pending};
 use crate::clock::Clock;
 use crate::limits::{COMMIT_TIMEOUT, OPEN_TIMEOUT, SHARDS};
 use crate::links::{Agreed, Links, member_name};
@@ -57,20 +59,6 @@ struct Shard {
     node: Node,
     waiting: HashMap<Ticket, oneshot::Sender<Answer>>,
     tickets: u64,
-}
-
-/// What a request learns.
-enum Answer {
-    Opened(Opened),
-    Committed(Outcome),
-}
-
-/// The answer to a command, or the place where it will arrive.
-enum Pending {
-    /// No more commands are taken.
-    Closed,
-    Answered(Answer),
-    Waiting(oneshot::Receiver<Answer>),
 }
 
 /// What a call into a state machine produced.
@@ -438,33 +426,6 @@ impl Driver {
             }
         }
         sent.is_ok()
-    }
-}
-
-impl Pending {
-    async fn opened(self) -> Opened {
-        let answer = match self {
-            Self::Closed => None,
-            Self::Answered(answer) => Some(answer),
-            Self::Waiting(answer) => answer.await.ok(),
-        };
-        match answer {
-            Some(Answer::Opened(opened)) => opened,
-            Some(Answer::Committed(_)) | None => Opened::Unavailable,
-        }
-    }
-
-    async fn outcome(self) -> Outcome {
-        let answer = match self {
-            Self::Closed => return Outcome::Unavailable,
-            Self::Answered(answer) => Some(answer),
-            Self::Waiting(answer) => answer.await.ok(),
-        };
-        match answer {
-            Some(Answer::Committed(outcome)) => outcome,
-            // This process is being stopped, and may have executed it before.
-            Some(Answer::Opened(_)) | None => Outcome::Unknown,
-        }
     }
 }
 

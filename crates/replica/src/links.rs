@@ -203,7 +203,7 @@ impl Links {
         if theirs.shards != ours.shards {
             return Err(Mismatch::Shards { theirs: theirs.shards });
         }
-        if theirs.copies != ours.copies {
+        if theirs != (Hello { inc: theirs.inc, version: max, version_min: min, ..ours.clone() }) {
             return Err(Mismatch::Copies);
         }
         let said = Said { inc: theirs.inc, version };

@@ -147,7 +147,7 @@ impl Plan {
         let agreed = Self {
             fixed: false,
             allowance: Allowance { reads: 1, duplicates: 0, drops: 1, ..ALLOWANCE },
-            depth: if nodes > 2 { 5 } else { 7 },
+            depth: if nodes > 2 { 6 } else { 8 },
             ..self.clone()
         };
         let newcomer = all[1..].to_vec();
