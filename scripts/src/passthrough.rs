@@ -72,15 +72,15 @@ const TABLE: [Passthrough; 9] = [
     },
     Passthrough {
         name: "cluster",
-        about: "Crashes, joins, bad lines on real processes: [--scenario NAME] [--mode M] [--rounds N]",
+        about: "Crashes, joins, bad lines on real processes: [--scenario NAME] [--mode M] [--quick]",
         program: "cargo",
-        arguments: &["run", "--release", "-q", "-p", "cluster-tests", "--bin", "cluster", "--"],
+        arguments: &["run", "-q", "-p", "cluster-tests", "--bin", "cluster", "--"],
     },
     Passthrough {
         name: "chaos",
         about: "Random faults on five real nodes, and a report: [--minutes N] [--mode M] [--seed S]",
         program: "cargo",
-        arguments: &["run", "--release", "-q", "-p", "cluster-tests", "--bin", "chaos", "--"],
+        arguments: &["run", "-q", "-p", "cluster-tests", "--bin", "chaos", "--"],
     },
     Passthrough {
         name: "compose",

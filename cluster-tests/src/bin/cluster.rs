@@ -17,6 +17,9 @@ struct Arguments {
     /// Only this one; may be given more than once
     #[arg(long = "scenario", value_name = "NAME")]
     scenarios: Vec<Scenario>,
+    /// Only a few that take little time, one of each kind
+    #[arg(long, conflicts_with = "scenarios")]
+    quick: bool,
     /// Only with copies spread so
     #[arg(long = "mode", value_name = "WORD")]
     spread: Option<Spread>,
@@ -60,7 +63,11 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     let service = Service::this()?;
     let watch = Watch::new();
     let chosen = arguments.scenarios.as_slice();
-    let scenarios = if chosen.is_empty() { Scenario::all() } else { chosen };
+    let scenarios = match chosen {
+        [] if arguments.quick => Scenario::quick(),
+        [] => Scenario::all(),
+        chosen => chosen,
+    };
     let mut table = Table::default();
     for scenario in scenarios {
         let is_wanted = |spread: &&Spread| arguments.spread.is_none_or(|one| one == **spread);

@@ -95,6 +95,12 @@ impl Scenario {
         Self::value_variants()
     }
 
+    /// A few that take little time, one of each kind: a crash, a change, a bad line, an upgrade.
+    #[must_use]
+    pub const fn quick() -> &'static [Self] {
+        &[Self::KillRestart, Self::Resize, Self::CutOff, Self::Upgrade]
+    }
+
     /// The ways to spread copies that it is about.
     #[must_use]
     pub const fn spreads(self) -> &'static [Spread] {
