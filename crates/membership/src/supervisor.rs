@@ -7,14 +7,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use openraft::error::{Fatal, InitializeError, RaftError};
+use openraft::error::Fatal;
 use openraft::{Config, ConfigError, ServerState, SnapshotPolicy};
 use parking_lot::{Mutex, RwLock};
-use protocol::View;
+use protocol::{View, Zone};
 use smol_str::{SmolStr, ToSmolStr};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 
+use crate::bootstrap::Standing;
 use crate::log::Log;
 use crate::machine::Machine;
 use crate::network::Network;
@@ -97,24 +98,37 @@ impl Shared {
     pub(crate) async fn launch(&self) -> Result<(), LaunchError> {
         let config = Arc::new(config(&self.settings).validate()?);
         let store = self.store.for_one_run();
+        // Also after a restart in between: who votes first was written down before.
+        let is_new = match self.first_voters() {
+            Some(voters) => store.begin(voters)?,
+            None => false,
+        };
         let views = Arc::clone(&self.views);
         let machine = Machine::load(store.clone(), self.settings.slots, views)?;
         let log = Log::new(store);
         let raft = Raft::new(self.raft_id, config, self.network.clone(), log, machine).await?;
-        // Also after a restart in between: that it is the founder was written down before.
-        if self.group.founder == self.raft_id && !raft.is_initialized().await? {
-            let alone = BTreeMap::from([(self.raft_id, self.me.clone())]);
-            match raft.initialize(alone).await {
-                Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => {}
-                Err(RaftError::APIError(InitializeError::NotInMembers(_))) => {
-                    return Err(Fatal::Stopped.into());
-                }
-                Err(RaftError::Fatal(fatal)) => return Err(fatal.into()),
-            }
+        // The others of the first voters wait as long as after any start: each that stood at once
+        // would take the lead away from the one before.
+        if is_new && self.group.founder == self.raft_id {
+            raft.trigger().elect().await?;
         }
         self.mute.store(false, Ordering::Relaxed);
         *self.raft.write() = Some(raft);
         Ok(())
+    }
+
+    /// Who votes first, if this voter is one of them.
+    fn first_voters(&self) -> Option<BTreeMap<RaftId, Place>> {
+        let voters = match self.store.identity().standing {
+            // The same for all of them: it is in the first entry of each log.
+            Standing::Founded { voters, .. } => {
+                let place = |name| Place { name, zone: Zone::default() };
+                voters.into_iter().map(|(id, name)| (id, place(name))).collect()
+            }
+            Standing::Inside(group) => BTreeMap::from([(group.founder, self.me.clone())]),
+            Standing::Outside { .. } => BTreeMap::new(),
+        };
+        voters.contains_key(&self.raft_id).then_some(voters)
     }
 
     /// Reads the disk anew, and starts openraft on what is there. False if that is hopeless.

@@ -15,7 +15,6 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::bootstrap::Standing;
 use crate::letter::Chart;
 use crate::link::Link;
 use crate::network::{Network, Way};
@@ -125,8 +124,8 @@ pub struct Voter {
 }
 
 impl Voter {
-    /// Starts the voter of that directory, which has to belong to a group. The founder of a group
-    /// makes itself its only voter; whoever joins is told by the leader.
+    /// Starts the voter of that directory, which has to belong to a group. Those that vote first
+    /// know so from its founding; whoever joins is told by the leader.
     ///
     /// # Errors
     /// [`StartError`]: not bootstrapped, or the disk fails at once.
@@ -137,7 +136,7 @@ impl Voter {
         settings: Settings,
     ) -> Result<Self, StartError> {
         let identity = store.identity();
-        let Standing::Inside(group) = identity.standing else { return Err(StartError::Outside) };
+        let group = identity.standing.group().ok_or(StartError::Outside)?;
         let raft_id = identity.raft_id;
         let pause = Duration::from_millis(settings.heartbeat_ms);
         let network = Network::new(link, group, raft_id, pause);

@@ -116,6 +116,26 @@ async fn a_voter_whose_disk_was_wiped_comes_back_as_another() {
     world.join(wiped, "n1").await.unwrap();
 }
 
+/// As soon as a cluster serves, and before its leader has looked after anything.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whichever_founder_is_wiped_as_soon_as_all_are_members_the_others_decide() {
+    for victim in ["a", "b", "c"] {
+        let mut world = World::founded(3, 3, SETTINGS).await;
+        let old = world.raft_id(victim);
+        world.stop(victim).await;
+        world.wipe(victim);
+        world.open(victim);
+        world.bootstrap();
+        world.start(victim).await;
+        let leader = world.until_leader().await;
+        world.join(&leader, "n1").await.unwrap();
+        world.settle_voters().await;
+        let leader = world.until_leader().await;
+        let voters = world.voter(&leader).status().raft.unwrap().voters;
+        assert!(voters.len() == 3 && !voters.contains_key(&old), "{victim}: {voters:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_that_leaves_hands_over_its_vote_and_the_others_go_on() {
     let mut world = World::of(4, 3, SETTINGS).await;

@@ -98,6 +98,15 @@ impl World {
     /// Nodes a, b, … that have found a cluster together, and all are members of it, with as many
     /// voters as there should be.
     pub(crate) async fn of(count: usize, voters_max: usize, settings: Settings) -> Self {
+        let world = Self::founded(count, voters_max, settings).await;
+        world.settle_voters().await;
+        world.until_equal().await;
+        world
+    }
+
+    /// Nodes a, b, … that have found a cluster together, and all are members of it. Who votes is
+    /// what the founding has made of it.
+    pub(crate) async fn founded(count: usize, voters_max: usize, settings: Settings) -> Self {
         let mut world = Self {
             network: Arc::default(),
             nodes: BTreeMap::new(),
@@ -117,8 +126,6 @@ impl World {
         for name in &names {
             world.join("a", name).await.unwrap();
         }
-        world.settle_voters().await;
-        world.until_equal().await;
         world
     }
 
@@ -140,7 +147,8 @@ impl World {
             let store = node.store.as_ref()?;
             let (name, raft_id) = (node.place.name.clone(), node.raft_id);
             let me = Claimant { name, raft_id };
-            Some(Bootstrap::new(me, store.identity().standing, count, count).unwrap())
+            let standing = store.identity().standing;
+            Some(Bootstrap::new(me, standing, count, count, self.policy.voters_max).unwrap())
         };
         let mut machines: BTreeMap<MemberName, Bootstrap> = self
             .nodes
@@ -164,14 +172,9 @@ impl World {
                 said.iter().for_each(|said| machine.handle_introduction(said.clone()));
                 let store = self.nodes[name].store.as_ref().unwrap();
                 match machine.step() {
-                    Step::Write(standing) => {
+                    Step::Write(standing) | Step::Join { standing, .. } => {
                         store.write_standing(standing.clone()).unwrap();
                         machine.written(standing);
-                    }
-                    Step::Join { group, .. } => {
-                        let standing = membership::bootstrap::Standing::Inside(group);
-                        store.write_standing(standing).unwrap();
-                        machine.joined(group);
                     }
                     Step::Wait(_) | Step::Done { .. } => {}
                 }
