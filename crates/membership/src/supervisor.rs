@@ -60,7 +60,20 @@ pub(crate) struct Shared {
     raft: RwLock<Option<Raft>>,
     /// True while it leads and hears from no majority.
     mute: AtomicBool,
+    /// True while it was replaced, as others say, and does not stand for election.
+    stands_down: AtomicBool,
+    /// The latest that others know of who votes.
+    told: Mutex<Option<Told>>,
     trouble: Mutex<Option<SmolStr>>,
+}
+
+/// What others know of this voter.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Told {
+    /// Index of the entry of the log that has made the voters what they are.
+    pub(crate) voters_at: u64,
+    /// Whether this one is among them.
+    pub(crate) votes: bool,
 }
 
 impl Shared {
@@ -73,8 +86,20 @@ impl Shared {
         views: Arc<watch::Sender<Arc<View>>>,
         settings: Settings,
     ) -> Self {
-        let (raft, mute, trouble) = (RwLock::new(None), AtomicBool::new(false), Mutex::new(None));
-        Self { store, me, raft_id, group, network, views, settings, raft, mute, trouble }
+        Self {
+            store,
+            me,
+            raft_id,
+            group,
+            network,
+            views,
+            settings,
+            raft: RwLock::new(None),
+            mute: AtomicBool::new(false),
+            stands_down: AtomicBool::new(false),
+            told: Mutex::new(None),
+            trouble: Mutex::new(None),
+        }
     }
 
     pub(crate) fn raft(&self) -> Option<Raft> {
@@ -83,6 +108,18 @@ impl Shared {
 
     pub(crate) fn is_mute(&self) -> bool {
         self.mute.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn stands_down(&self) -> bool {
+        self.stands_down.load(Ordering::Relaxed)
+    }
+
+    /// The latest counts, whoever has said it.
+    pub(crate) fn note_told(&self, told: Told) {
+        let mut known = self.told.lock();
+        if known.is_none_or(|known| known.voters_at < told.voters_at) {
+            *known = Some(told);
+        }
     }
 
     pub(crate) fn trouble(&self) -> Option<SmolStr> {
@@ -113,6 +150,7 @@ impl Shared {
             raft.trigger().elect().await?;
         }
         self.mute.store(false, Ordering::Relaxed);
+        self.stands_down.store(false, Ordering::Relaxed);
         *self.raft.write() = Some(raft);
         Ok(())
     }
@@ -165,6 +203,11 @@ impl Shared {
             tracing::warn!(voter = %self.raft_id, silent = orders.mute, "leader and its majority");
             raft.runtime_config().heartbeat(!orders.mute);
         }
+        let before = self.stands_down.swap(orders.stand_down, Ordering::Relaxed);
+        if before != orders.stand_down {
+            tracing::info!(voter = %self.raft_id, replaced = orders.stand_down, "whether it votes");
+            raft.runtime_config().elect(!orders.stand_down);
+        }
     }
 }
 
@@ -197,7 +240,8 @@ pub(crate) async fn run(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
             continue;
         }
         let now_ms = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let orders = watchdog.look(sight(&raft), now_ms, |bound| fastrand::u64(..bound.max(1)));
+        let orders =
+            watchdog.look(sight(&shared, &raft), now_ms, |bound| fastrand::u64(..bound.max(1)));
         shared.obey(&raft, orders);
         if orders.elect {
             tracing::info!(voter = %shared.raft_id, "no leader for long: standing for election");
@@ -224,15 +268,18 @@ fn has_ended(raft: &Raft) -> Option<Fatal<RaftId>> {
     state.err().or_else(|| metrics.has_changed().is_err().then_some(Fatal::Panicked))
 }
 
-fn sight(raft: &Raft) -> Sight {
+fn sight(shared: &Shared, raft: &Raft) -> Sight {
     let metrics = raft.metrics();
     let metrics = metrics.borrow();
     let voters: Vec<RaftId> = metrics.membership_config.membership().voter_ids().collect();
+    let voters_at = metrics.membership_config.log_id().map(|log| log.index);
+    let told = *shared.told.lock();
     Sight {
         is_leader: metrics.state == ServerState::Leader,
         has_leader: metrics.current_leader.is_some(),
         is_voter: voters.contains(&metrics.id),
         voters: voters.len(),
+        is_replaced: told.is_some_and(|told| !told.votes && Some(told.voters_at) > voters_at),
         quorum_ack_ms: metrics.millis_since_quorum_ack,
     }
 }

@@ -21,7 +21,7 @@ use crate::network::{Network, Way};
 use crate::raft_types::{Group, Outcome, Place, RaftId, TypeConfig};
 use crate::settings::Settings;
 use crate::store::Store;
-use crate::supervisor::{self, LaunchError, Raft, Shared};
+use crate::supervisor::{self, LaunchError, Raft, Shared, Told};
 use crate::voters::VoterChange;
 use crate::wire::{self, Answer, Header, Proposed, Refusal, Request};
 
@@ -90,6 +90,9 @@ pub struct Status {
     /// group, which takes no decisions any more. The remedy is to end the node, to move its Raft
     /// directory away, and to start it again.
     pub is_outdated: bool,
+    /// True if it was replaced while it was away, as others know ([`Voter::heed`]): it does not stand
+    /// for election. Whoever makes it a voter again tells it by Raft.
+    pub is_replaced: bool,
 }
 
 /// What Raft says of itself.
@@ -172,8 +175,9 @@ impl Voter {
         self.shared.views.subscribe()
     }
 
-    /// What it knows of the cluster; `None` until the first view is agreed on, and while its Raft
-    /// does not run.
+    /// What it knows of the cluster; `None` until the first view is agreed on, while its Raft does
+    /// not run, and while it does not know that the latest change of the voters is agreed on: others
+    /// act on what it says, and a change that is not may be undone.
     #[must_use]
     pub fn chart(&self) -> Option<Chart> {
         let metrics = self.shared.raft()?.metrics().borrow().clone();
@@ -183,8 +187,21 @@ impl Voter {
         let place = |id: RaftId| Some((id, membership.get_node(&id)?.clone()));
         let voters: BTreeMap<RaftId, Place> = membership.voter_ids().filter_map(place).collect();
         let voters_at = config.log_id().map_or(0, |log| log.index);
+        if metrics.last_applied.is_none_or(|applied| applied.index < voters_at) {
+            return None;
+        }
         let chart = Chart { group: self.shared.group, view, voters, voters_at };
         chart.is_sound().then_some(chart)
+    }
+
+    /// Takes what the node knows of its cluster, from whomever. A voter that was replaced while it was
+    /// away learns of that in no other way: its own Raft is told nothing any more, and would stand
+    /// for election for ever.
+    pub fn heed(&self, chart: &Chart) {
+        if chart.group == self.shared.group {
+            let votes = chart.voters.contains_key(&self.shared.raft_id);
+            self.shared.note_told(Told { voters_at: chart.voters_at, votes });
+        }
     }
 
     /// How it stands.
@@ -200,6 +217,7 @@ impl Voter {
             raft,
             trouble: self.shared.trouble(),
             is_outdated: self.shared.network.is_outdated(),
+            is_replaced: self.shared.stands_down(),
         }
     }
 

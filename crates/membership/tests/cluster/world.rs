@@ -278,6 +278,12 @@ impl World {
         self.nodes.iter().filter_map(|(name, node)| Some((name, node.voter.as_ref()?)))
     }
 
+    /// Who does not run, and has a directory.
+    pub(crate) fn stopped(&self) -> Vec<String> {
+        let stopped = self.nodes.iter().filter(|(_, node)| node.voter.is_none());
+        stopped.map(|(name, _)| name.to_string()).collect()
+    }
+
     /// Who leads, of those that run, if exactly one says so.
     pub(crate) fn leader(&self) -> Option<String> {
         let leads = |voter: &Voter| voter.status().raft.is_some_and(|raft| raft.is_leader);

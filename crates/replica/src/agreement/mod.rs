@@ -460,6 +460,9 @@ impl Steward {
         if let Some(chart) = self.voter.as_ref().and_then(|voter| voter.chart()) {
             self.take_chart(chart);
         }
+        if let (Some(voter), Some(chart)) = (&self.voter, &self.chart) {
+            voter.heed(chart);
+        }
         self.advance_member();
         self.link();
         self.tell_all();
