@@ -286,6 +286,18 @@ async fn a_leader_without_a_majority_does_not_keep_one_from_forming() {
     assert!(names(&world.view(&leader)).contains(&"n1".to_owned()));
 }
 
+/// openraft gives up a request of the log after one heartbeat, however far its answer has come.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_that_take_150_ms_do_not_stop_decisions() {
+    let settings = Settings { slots: SETTINGS.slots, ..Settings::default() };
+    let mut world = World::of(3, 3, settings).await;
+    let leader = world.until_leader().await;
+    world.slow_down(Duration::from_millis(150));
+    for name in ["n1", "n2", "n3"] {
+        world.join(&leader, name).await.unwrap();
+    }
+}
+
 /// Nobody tells it who leads instead, if it has been replaced meanwhile: whoever took it for the
 /// leader would ask it for ever.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

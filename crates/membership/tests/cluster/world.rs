@@ -49,6 +49,8 @@ struct Network {
     voters: Mutex<BTreeMap<MemberName, Arc<Voter>>>,
     /// Pairs that do not hear each other, in both orders.
     cuts: Mutex<BTreeSet<(MemberName, MemberName)>>,
+    /// How long an answer is under way.
+    delay: Mutex<Duration>,
 }
 
 struct MemoryLink {
@@ -69,6 +71,10 @@ impl Link for MemoryLink {
             let voter = voter.filter(|_| !self.is_cut(to));
             let voter = voter.ok_or_else(|| LinkError::Unreachable(to.clone()))?;
             let answer = voter.handle_request(&self.me, &request).await;
+            let delay = *self.network.delay.lock().unwrap();
+            if !delay.is_zero() {
+                tokio::time::sleep(delay).await;
+            }
             if self.is_cut(to) { Err(LinkError::Lost(to.clone())) } else { Ok(answer) }
         })
     }
@@ -243,6 +249,11 @@ impl World {
         let mut cuts = self.network.cuts.lock().unwrap();
         cuts.insert((one.into(), other.into()));
         cuts.insert((other.into(), one.into()));
+    }
+
+    /// Every answer takes so long from now on.
+    pub(crate) fn slow_down(&self, delay: Duration) {
+        *self.network.delay.lock().unwrap() = delay;
     }
 
     /// A node hears nobody any more.
