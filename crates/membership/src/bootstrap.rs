@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  outside ── lowest-named of `expect` nodes outside ──► claims: backs itself
-//!     │                                                     │ `expect` back it: founds
+//!     │                                                     │ `expect` back it: founds with them
 //!     └── hears a claim ──► backs the claimant ──┐          ▼
 //!                                                └──────► inside ◄── hears of a group: joins
 //! ```
@@ -14,6 +14,9 @@
 //!
 //! A claimant that hears of a claim by a lower name gives up its own for good, and whoever backs it
 //! follows it. Nothing else moves a backing: not a restart, and not that the claimant is silent.
+//!
+//! Who founds says at once who votes first: itself and those that back it, three of them where so
+//! many do. Each of them begins by that, so that none is needed whose disk may be lost: decision 020.
 
 use std::collections::BTreeMap;
 
@@ -21,6 +24,7 @@ use protocol::MemberName;
 use serde::{Deserialize, Serialize};
 
 use crate::raft_types::{Group, RaftId};
+use crate::voters::voters_among;
 use crate::wire;
 
 /// The generation of a cluster that is founded, not recovered.
@@ -43,8 +47,27 @@ pub enum Standing {
         /// Whom it lets found one; itself, if it claims.
         backs: Option<Claimant>,
     },
-    /// In the cluster of that group.
+    /// In the cluster of that group. Whoever founded it alone is its first voter.
     Inside(Group),
+    /// In the cluster of that group, which begins with these voters, the founder among them. Told
+    /// from one to the next until there is a chart, so that all of them know it, whoever is lost.
+    Founded {
+        /// Which group.
+        group: Group,
+        /// Who votes first.
+        voters: BTreeMap<RaftId, MemberName>,
+    },
+}
+
+impl Standing {
+    /// The group that such a node is in.
+    #[must_use]
+    pub const fn group(&self) -> Option<Group> {
+        match self {
+            Self::Outside { .. } => None,
+            Self::Inside(group) | Self::Founded { group, .. } => Some(*group),
+        }
+    }
 }
 
 /// What nodes tell each other at the start.
@@ -90,17 +113,18 @@ pub enum BootstrapError {
 pub enum Step {
     /// To write this standing down, and then to call [`Bootstrap::written`].
     Write(Standing),
-    /// To ask that node to be let in, and once it is, to call [`Bootstrap::joined`].
+    /// To go into the group that this node is in: to write this standing down, then to call
+    /// [`Bootstrap::written`], and then to ask to be let in.
     Join {
         /// Who is inside.
         via: MemberName,
-        /// Of which group.
-        group: Group,
+        /// How this node stands then.
+        standing: Standing,
     },
     /// To introduce itself again after a while: it waits for others.
     Wait(Waiting),
-    /// Nothing more: it is inside. If it is the founder, it initialises the group, also after a
-    /// restart in between.
+    /// Nothing more: it is inside. If it is one of the first voters, it initialises the group, also
+    /// after a restart in between.
     Done {
         /// Which group it is in.
         group: Group,
@@ -159,6 +183,7 @@ pub struct Outdated {
 pub struct Bootstrap {
     me: Claimant,
     expect: usize,
+    voters_max: usize,
     /// As written down.
     standing: Standing,
     /// The latest introduction of each other node. Forgotten by a restart.
@@ -167,7 +192,8 @@ pub struct Bootstrap {
 
 impl Bootstrap {
     /// A node that has just started, and stands as it has written down. `nodes` counts the seeds
-    /// and this node; a node without seeds is alone, `nodes` and `expect` are 1.
+    /// and this node; a node without seeds is alone, `nodes` and `expect` are 1. At most `voters_max`
+    /// vote first.
     ///
     /// # Errors
     /// `expect` would let two clusters come into being.
@@ -176,11 +202,12 @@ impl Bootstrap {
         standing: Standing,
         nodes: usize,
         expect: usize,
+        voters_max: usize,
     ) -> Result<Self, BootstrapError> {
         if expect.saturating_mul(2) <= nodes {
             return Err(BootstrapError::ExpectTooSmall { expect, nodes });
         }
-        Ok(Self { me, expect, standing, heard: BTreeMap::new() })
+        Ok(Self { me, expect, voters_max, standing, heard: BTreeMap::new() })
     }
 
     /// What to tell the others.
@@ -196,29 +223,25 @@ impl Bootstrap {
         }
         let known = self.heard.get(&heard.from.name);
         // Who is inside stays inside; what says otherwise was under way for long.
-        let is_late = known.is_some_and(|known| {
-            known.from == heard.from && matches!(known.standing, Standing::Inside(_))
-        });
+        let is_late =
+            known.is_some_and(|known| known.from == heard.from && known.standing.group().is_some());
         if !is_late {
             self.heard.insert(heard.from.name.clone(), heard);
         }
     }
 
-    /// The standing of [`Step::Write`] is on the disk.
+    /// The standing of [`Step::Write`] or [`Step::Join`] is on the disk.
     pub fn written(&mut self, standing: Standing) {
         self.standing = standing;
-    }
-
-    /// The cluster has let this node in, and it has written that down.
-    pub fn joined(&mut self, group: Group) {
-        self.standing = Standing::Inside(group);
     }
 
     /// What this node is to do, as things stand.
     #[must_use]
     pub fn step(&self) -> Step {
         let backs = match &self.standing {
-            Standing::Inside(group) => return Step::Done { group: *group },
+            Standing::Inside(group) | Standing::Founded { group, .. } => {
+                return Step::Done { group: *group };
+            }
             Standing::Outside { backs } => backs,
         };
         if let Some(step) = self.join() {
@@ -235,7 +258,7 @@ impl Bootstrap {
     /// directory belongs to. To be asked before the voter of that directory is started.
     #[must_use]
     pub fn outdated(&self) -> Option<Outdated> {
-        let Standing::Inside(ours) = self.standing else { return None };
+        let ours = self.standing.group()?;
         let (via, theirs) = self.inside().max_by_key(|(_, group)| group.generation)?;
         let is_later = theirs.generation > ours.generation;
         is_later.then(|| Outdated { ours, theirs, via: via.clone() })
@@ -243,10 +266,8 @@ impl Bootstrap {
 
     /// The others that are inside, and of which group.
     fn inside(&self) -> impl Iterator<Item = (&MemberName, Group)> {
-        self.heard.values().filter_map(|heard| match &heard.standing {
-            Standing::Inside(group) => Some((&heard.from.name, *group)),
-            Standing::Outside { .. } => None,
-        })
+        let all = self.heard.values();
+        all.filter_map(|heard| Some((&heard.from.name, heard.standing.group()?)))
     }
 
     fn join(&self) -> Option<Step> {
@@ -257,7 +278,16 @@ impl Bootstrap {
         if inside.any(|(_, other)| other != group) {
             return Some(Step::Wait(Waiting::TwoClusters));
         }
-        Some(Step::Join { via: first.clone(), group })
+        // Who votes first is not known to all that are inside: it is forgotten when it is of no use.
+        let tells = |heard: &&Introduction| match &heard.standing {
+            Standing::Founded { group: theirs, .. } => *theirs == group,
+            Standing::Inside(_) | Standing::Outside { .. } => false,
+        };
+        let (via, standing) = match self.heard.values().find(tells) {
+            Some(heard) => (&heard.from.name, heard.standing.clone()),
+            None => (first, Standing::Inside(group)),
+        };
+        Some(Step::Join { via: via.clone(), standing })
     }
 
     fn pursue_claim(&self) -> Step {
@@ -265,13 +295,20 @@ impl Bootstrap {
         if let Some(lower) = lower {
             return Step::Write(Standing::Outside { backs: Some(lower.clone()) });
         }
-        let backed =
-            1 + self.heard.values().filter(|heard| backing(heard) == Some(&self.me)).count();
+        let backers = self.heard.values().filter(|heard| backing(heard) == Some(&self.me));
+        let backers: Vec<&Claimant> =
+            std::iter::once(&self.me).chain(backers.map(|heard| &heard.from)).collect();
+        let backed = backers.len();
         if backed < self.expect {
             return Step::Wait(Waiting::Backing { backed, expect: self.expect });
         }
         let group = Group { generation: FIRST_GENERATION, founder: self.me.raft_id };
-        Step::Write(Standing::Inside(group))
+        let count = voters_among(backed, self.voters_max);
+        if count == 1 {
+            return Step::Write(Standing::Inside(group));
+        }
+        let voters = backers.iter().take(count).map(|first| (first.raft_id, first.name.clone()));
+        Step::Write(Standing::Founded { group, voters: voters.collect() })
     }
 
     /// Whom I back has to say so itself, if it backs another now.
@@ -307,7 +344,7 @@ impl Bootstrap {
 fn backing(heard: &Introduction) -> Option<&Claimant> {
     match &heard.standing {
         Standing::Outside { backs } => backs.as_ref(),
-        Standing::Inside(_) => None,
+        Standing::Inside(_) | Standing::Founded { .. } => None,
     }
 }
 

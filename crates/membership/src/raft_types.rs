@@ -34,7 +34,8 @@ impl From<u64> for RaftId {
 pub struct Place {
     /// Name of the node, by which it is reached.
     pub name: MemberName,
-    /// What may fail together with it.
+    /// What may fail together with it. Empty for those that vote first: who has founded with them
+    /// does not know it, and who is to vote goes by the zones of members.
     pub zone: Zone,
 }
 

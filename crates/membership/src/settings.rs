@@ -5,7 +5,8 @@ use session::Slot;
 /// How a voter behaves. All voters of a group have the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Interval of a leader's heartbeats, in milliseconds.
+    /// Interval of a leader's heartbeats, in milliseconds, and how long openraft waits for the answer
+    /// to each request of the log: a disk or a line that takes longer brings decisions to a stop.
     pub heartbeat_ms: u64,
     /// Shortest time without a leader after which a voter stands for election, in milliseconds.
     pub election_ms_min: u64,
@@ -26,7 +27,10 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            heartbeat_ms: 100,
+            heartbeat_ms: 250,
+            // A follower waits for `election_ms_max` and then for its own time between the two. A
+            // leader that has crashed is removed by the next, 2 s after it has begun (rule D5): were
+            // these longer in proportion, that would come to more than 6 s.
             election_ms_min: 500,
             election_ms_max: 1_000,
             snapshot_ms: 10_000,

@@ -7,14 +7,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use openraft::error::{Fatal, InitializeError, RaftError};
+use openraft::error::Fatal;
 use openraft::{Config, ConfigError, ServerState, SnapshotPolicy};
 use parking_lot::{Mutex, RwLock};
-use protocol::View;
+use protocol::{View, Zone};
 use smol_str::{SmolStr, ToSmolStr};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 
+use crate::bootstrap::Standing;
 use crate::log::Log;
 use crate::machine::Machine;
 use crate::network::Network;
@@ -59,7 +60,20 @@ pub(crate) struct Shared {
     raft: RwLock<Option<Raft>>,
     /// True while it leads and hears from no majority.
     mute: AtomicBool,
+    /// True while it was replaced, as others say, and does not stand for election.
+    stands_down: AtomicBool,
+    /// The latest that others know of who votes.
+    told: Mutex<Option<Told>>,
     trouble: Mutex<Option<SmolStr>>,
+}
+
+/// What others know of this voter.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Told {
+    /// Index of the entry of the log that has made the voters what they are.
+    pub(crate) voters_at: u64,
+    /// Whether this one is among them.
+    pub(crate) votes: bool,
 }
 
 impl Shared {
@@ -72,8 +86,20 @@ impl Shared {
         views: Arc<watch::Sender<Arc<View>>>,
         settings: Settings,
     ) -> Self {
-        let (raft, mute, trouble) = (RwLock::new(None), AtomicBool::new(false), Mutex::new(None));
-        Self { store, me, raft_id, group, network, views, settings, raft, mute, trouble }
+        Self {
+            store,
+            me,
+            raft_id,
+            group,
+            network,
+            views,
+            settings,
+            raft: RwLock::new(None),
+            mute: AtomicBool::new(false),
+            stands_down: AtomicBool::new(false),
+            told: Mutex::new(None),
+            trouble: Mutex::new(None),
+        }
     }
 
     pub(crate) fn raft(&self) -> Option<Raft> {
@@ -82,6 +108,18 @@ impl Shared {
 
     pub(crate) fn is_mute(&self) -> bool {
         self.mute.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn stands_down(&self) -> bool {
+        self.stands_down.load(Ordering::Relaxed)
+    }
+
+    /// The latest counts, whoever has said it.
+    pub(crate) fn note_told(&self, told: Told) {
+        let mut known = self.told.lock();
+        if known.is_none_or(|known| known.voters_at < told.voters_at) {
+            *known = Some(told);
+        }
     }
 
     pub(crate) fn trouble(&self) -> Option<SmolStr> {
@@ -97,24 +135,38 @@ impl Shared {
     pub(crate) async fn launch(&self) -> Result<(), LaunchError> {
         let config = Arc::new(config(&self.settings).validate()?);
         let store = self.store.for_one_run();
+        // Also after a restart in between: who votes first was written down before.
+        let is_new = match self.first_voters() {
+            Some(voters) => store.begin(voters)?,
+            None => false,
+        };
         let views = Arc::clone(&self.views);
         let machine = Machine::load(store.clone(), self.settings.slots, views)?;
         let log = Log::new(store);
         let raft = Raft::new(self.raft_id, config, self.network.clone(), log, machine).await?;
-        // Also after a restart in between: that it is the founder was written down before.
-        if self.group.founder == self.raft_id && !raft.is_initialized().await? {
-            let alone = BTreeMap::from([(self.raft_id, self.me.clone())]);
-            match raft.initialize(alone).await {
-                Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => {}
-                Err(RaftError::APIError(InitializeError::NotInMembers(_))) => {
-                    return Err(Fatal::Stopped.into());
-                }
-                Err(RaftError::Fatal(fatal)) => return Err(fatal.into()),
-            }
+        // The others of the first voters wait as long as after any start: each that stood at once
+        // would take the lead away from the one before.
+        if is_new && self.group.founder == self.raft_id {
+            raft.trigger().elect().await?;
         }
         self.mute.store(false, Ordering::Relaxed);
+        self.stands_down.store(false, Ordering::Relaxed);
         *self.raft.write() = Some(raft);
         Ok(())
+    }
+
+    /// Who votes first, if this voter is one of them.
+    fn first_voters(&self) -> Option<BTreeMap<RaftId, Place>> {
+        let voters = match self.store.identity().standing {
+            // The same for all of them: it is in the first entry of each log.
+            Standing::Founded { voters, .. } => {
+                let place = |name| Place { name, zone: Zone::default() };
+                voters.into_iter().map(|(id, name)| (id, place(name))).collect()
+            }
+            Standing::Inside(group) => BTreeMap::from([(group.founder, self.me.clone())]),
+            Standing::Outside { .. } => BTreeMap::new(),
+        };
+        voters.contains_key(&self.raft_id).then_some(voters)
     }
 
     /// Reads the disk anew, and starts openraft on what is there. False if that is hopeless.
@@ -151,6 +203,11 @@ impl Shared {
             tracing::warn!(voter = %self.raft_id, silent = orders.mute, "leader and its majority");
             raft.runtime_config().heartbeat(!orders.mute);
         }
+        let before = self.stands_down.swap(orders.stand_down, Ordering::Relaxed);
+        if before != orders.stand_down {
+            tracing::info!(voter = %self.raft_id, replaced = orders.stand_down, "whether it votes");
+            raft.runtime_config().elect(!orders.stand_down);
+        }
     }
 }
 
@@ -183,7 +240,8 @@ pub(crate) async fn run(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
             continue;
         }
         let now_ms = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let orders = watchdog.look(sight(&raft), now_ms, |bound| fastrand::u64(..bound.max(1)));
+        let orders =
+            watchdog.look(sight(&shared, &raft), now_ms, |bound| fastrand::u64(..bound.max(1)));
         shared.obey(&raft, orders);
         if orders.elect {
             tracing::info!(voter = %shared.raft_id, "no leader for long: standing for election");
@@ -210,15 +268,18 @@ fn has_ended(raft: &Raft) -> Option<Fatal<RaftId>> {
     state.err().or_else(|| metrics.has_changed().is_err().then_some(Fatal::Panicked))
 }
 
-fn sight(raft: &Raft) -> Sight {
+fn sight(shared: &Shared, raft: &Raft) -> Sight {
     let metrics = raft.metrics();
     let metrics = metrics.borrow();
     let voters: Vec<RaftId> = metrics.membership_config.membership().voter_ids().collect();
+    let voters_at = metrics.membership_config.log_id().map(|log| log.index);
+    let told = *shared.told.lock();
     Sight {
         is_leader: metrics.state == ServerState::Leader,
         has_leader: metrics.current_leader.is_some(),
         is_voter: voters.contains(&metrics.id),
         voters: voters.len(),
+        is_replaced: told.is_some_and(|told| !told.votes && Some(told.voters_at) > voters_at),
         quorum_ack_ms: metrics.millis_since_quorum_ack,
     }
 }

@@ -15,14 +15,13 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::bootstrap::Standing;
 use crate::letter::Chart;
 use crate::link::Link;
 use crate::network::{Network, Way};
 use crate::raft_types::{Group, Outcome, Place, RaftId, TypeConfig};
 use crate::settings::Settings;
 use crate::store::Store;
-use crate::supervisor::{self, LaunchError, Raft, Shared};
+use crate::supervisor::{self, LaunchError, Raft, Shared, Told};
 use crate::voters::VoterChange;
 use crate::wire::{self, Answer, Header, Proposed, Refusal, Request};
 
@@ -91,6 +90,9 @@ pub struct Status {
     /// group, which takes no decisions any more. The remedy is to end the node, to move its Raft
     /// directory away, and to start it again.
     pub is_outdated: bool,
+    /// True if it was replaced while it was away, as others know ([`Voter::heed`]): it does not stand
+    /// for election. Whoever makes it a voter again tells it by Raft.
+    pub is_replaced: bool,
 }
 
 /// What Raft says of itself.
@@ -125,8 +127,8 @@ pub struct Voter {
 }
 
 impl Voter {
-    /// Starts the voter of that directory, which has to belong to a group. The founder of a group
-    /// makes itself its only voter; whoever joins is told by the leader.
+    /// Starts the voter of that directory, which has to belong to a group. Those that vote first
+    /// know so from its founding; whoever joins is told by the leader.
     ///
     /// # Errors
     /// [`StartError`]: not bootstrapped, or the disk fails at once.
@@ -137,7 +139,7 @@ impl Voter {
         settings: Settings,
     ) -> Result<Self, StartError> {
         let identity = store.identity();
-        let Standing::Inside(group) = identity.standing else { return Err(StartError::Outside) };
+        let group = identity.standing.group().ok_or(StartError::Outside)?;
         let raft_id = identity.raft_id;
         let pause = Duration::from_millis(settings.heartbeat_ms);
         let network = Network::new(link, group, raft_id, pause);
@@ -173,8 +175,9 @@ impl Voter {
         self.shared.views.subscribe()
     }
 
-    /// What it knows of the cluster; `None` until the first view is agreed on, and while its Raft
-    /// does not run.
+    /// What it knows of the cluster; `None` until the first view is agreed on, while its Raft does
+    /// not run, and while it does not know that the latest change of the voters is agreed on: others
+    /// act on what it says, and a change that is not may be undone.
     #[must_use]
     pub fn chart(&self) -> Option<Chart> {
         let metrics = self.shared.raft()?.metrics().borrow().clone();
@@ -184,8 +187,21 @@ impl Voter {
         let place = |id: RaftId| Some((id, membership.get_node(&id)?.clone()));
         let voters: BTreeMap<RaftId, Place> = membership.voter_ids().filter_map(place).collect();
         let voters_at = config.log_id().map_or(0, |log| log.index);
+        if metrics.last_applied.is_none_or(|applied| applied.index < voters_at) {
+            return None;
+        }
         let chart = Chart { group: self.shared.group, view, voters, voters_at };
         chart.is_sound().then_some(chart)
+    }
+
+    /// Takes what the node knows of its cluster, from whomever. A voter that was replaced while it was
+    /// away learns of that in no other way: its own Raft is told nothing any more, and would stand
+    /// for election for ever.
+    pub fn heed(&self, chart: &Chart) {
+        if chart.group == self.shared.group {
+            let votes = chart.voters.contains_key(&self.shared.raft_id);
+            self.shared.note_told(Told { voters_at: chart.voters_at, votes });
+        }
     }
 
     /// How it stands.
@@ -201,6 +217,7 @@ impl Voter {
             raft,
             trouble: self.shared.trouble(),
             is_outdated: self.shared.network.is_outdated(),
+            is_replaced: self.shared.stands_down(),
         }
     }
 

@@ -97,6 +97,16 @@ pub enum VoterChange {
     Finish(BTreeSet<RaftId>),
 }
 
+/// How many of so many nodes vote.
+pub(crate) const fn voters_among(nodes: usize, voters_max: usize) -> usize {
+    let least = if nodes < voters_max { nodes } else { voters_max };
+    match least {
+        0..=2 => 1,
+        3..=4 => 3,
+        _ => 5,
+    }
+}
+
 /// The next change, or none if all is as it should be, or as well as it can be now.
 #[must_use]
 pub fn next_change(situation: &Situation, policy: &VoterPolicy) -> Option<VoterChange> {
@@ -178,11 +188,7 @@ impl Choice<'_> {
     /// How many there are to be.
     fn count(&self) -> usize {
         let fit = self.situation.candidates.keys().filter(|id| self.is_fit(**id)).count();
-        match fit.min(self.policy.voters_max) {
-            0..=2 => 1,
-            3..=4 => 3,
-            _ => 5,
-        }
+        voters_among(fit, self.policy.voters_max)
     }
 
     /// A member that stays, has its disk, and is not silent for long.

@@ -1,9 +1,10 @@
-//! Two things that openraft 0.9 does not do by itself. Pure; the supervisor looks and obeys.
+//! Three things that openraft 0.9 does not do by itself. Pure; the supervisor looks and obeys.
 //!
 //! A voter draws its election timeout once, so two may collide again and again: who sees no leader
 //! for long stands for election at a moment of its own. And a leader that has lost its majority
 //! would go on to renew the lease of the followers it still reaches, which then vote for nobody: it
-//! has to fall silent, and takes no decisions meanwhile.
+//! has to fall silent, and takes no decisions meanwhile. And a voter that was replaced while it was
+//! away is told nothing by its own Raft, and would stand for election for ever.
 
 use crate::settings::Settings;
 
@@ -16,6 +17,8 @@ pub(crate) struct Sight {
     /// It is a voter, of so many.
     pub(crate) is_voter: bool,
     pub(crate) voters: usize,
+    /// It votes no more, as others know of a later moment than its own Raft does.
+    pub(crate) is_replaced: bool,
     /// For a leader: since when a majority has not answered, if one ever has.
     pub(crate) quorum_ack_ms: Option<u64>,
 }
@@ -27,6 +30,8 @@ pub(crate) struct Orders {
     pub(crate) elect: bool,
     /// To be silent as a leader.
     pub(crate) mute: bool,
+    /// Never to stand for election, for now. It goes on to vote for others.
+    pub(crate) stand_down: bool,
 }
 
 /// What it remembers from one look to the next.
@@ -56,7 +61,8 @@ impl Watchdog {
             sight.quorum_ack_ms.unwrap_or(u64::MAX).min(now_ms.saturating_sub(since))
         });
         let mute = sight.voters > 1 && silent_ms > 2 * self.patience_ms;
-        Orders { elect: self.is_time_to_elect(sight, now_ms, chance), mute }
+        let elect = self.is_time_to_elect(sight, now_ms, chance);
+        Orders { elect, mute, stand_down: sight.is_replaced }
     }
 
     fn is_time_to_elect(
@@ -65,7 +71,7 @@ impl Watchdog {
         now_ms: u64,
         chance: impl FnOnce(u64) -> u64,
     ) -> bool {
-        if sight.has_leader || !sight.is_voter {
+        if sight.has_leader || !sight.is_voter || sight.is_replaced {
             self.leaderless = None;
             return false;
         }
@@ -88,6 +94,7 @@ mod tests {
         has_leader: true,
         is_voter: true,
         voters: 3,
+        is_replaced: false,
         quorum_ack_ms: None,
     };
 
@@ -108,6 +115,17 @@ mod tests {
         assert!(!elect(lost, 1_704), "and then it waits anew");
         let learner = Sight { is_voter: false, ..lost };
         assert!(!elect(learner, 9_000));
+    }
+
+    #[test]
+    fn a_voter_that_was_replaced_does_not_stand_until_it_votes_again() {
+        let mut dog = watchdog();
+        let lost = Sight { has_leader: false, ..FOLLOWER };
+        let replaced = Sight { is_replaced: true, ..lost };
+        let mut look = |sight, now| dog.look(sight, now, |_| 50);
+        assert!(look(replaced, 1_000).stand_down && !look(replaced, 9_000).elect);
+        assert!(!look(lost, 9_001).stand_down && !look(lost, 9_002).elect, "it waits anew");
+        assert!(look(lost, 9_352).elect);
     }
 
     #[test]

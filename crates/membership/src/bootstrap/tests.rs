@@ -14,7 +14,7 @@ fn claimant(node: usize, disk: u64) -> Claimant {
 
 fn fresh(node: usize, disk: u64, expect: usize) -> Bootstrap {
     let outside = Standing::Outside { backs: None };
-    Bootstrap::new(claimant(node, disk), outside, NAMES.len(), expect).unwrap()
+    Bootstrap::new(claimant(node, disk), outside, NAMES.len(), expect, 3).unwrap()
 }
 
 /// Three nodes, and all that any of them has ever said: whatever was said may arrive at any time,
@@ -53,12 +53,10 @@ impl World {
     fn act(&mut self, node: usize) -> bool {
         match self.nodes[node].step() {
             Step::Write(standing) => {
-                if let Standing::Inside(group) = standing {
-                    self.founded.push(group);
-                }
+                self.founded.extend(standing.group());
                 self.node(node).written(standing);
             }
-            Step::Join { group, .. } => self.node(node).joined(group),
+            Step::Join { standing, .. } => self.node(node).written(standing),
             Step::Wait(_) | Step::Done { .. } => return false,
         }
         self.say(node);
@@ -147,8 +145,8 @@ fn three_nodes_never_found_two_clusters_and_always_found_one() {
             let mut calm = world.clone();
             calm.calm();
             assert_one_cluster(&calm);
-            let inside = |node: &Rc<Bootstrap>| matches!(node.standing, Standing::Inside(_));
-            assert!(calm.nodes.iter().all(inside), "{calm:#?}");
+            let is_inside = |node: &Rc<Bootstrap>| node.standing.group().is_some();
+            assert!(calm.nodes.iter().all(is_inside), "{calm:#?}");
         });
         println!("expect {expect}: {states} states");
         assert!(states > 1_000, "{states}");
@@ -156,24 +154,73 @@ fn three_nodes_never_found_two_clusters_and_always_found_one() {
 }
 
 /// If all are waited for, none can be wiped unnoticed: the others back what was there before, or
-/// are inside.
+/// are inside. And whichever disk is lost, also that of the founder as soon as one other has heard of
+/// it: those of the first voters that are left are most of them, know so, and begin.
 #[test]
-fn a_wiped_node_does_not_found_a_second_cluster_beside_a_living_one() {
+fn a_wiped_node_founds_no_second_cluster_and_takes_no_majority_from_the_first() {
     let states = explore(World::new(3, 1), |world| {
-        let inside = world.nodes.iter().filter_map(|node| match &node.standing {
-            Standing::Inside(group) => Some(*group),
-            Standing::Outside { .. } => None,
-        });
+        let inside = world.nodes.iter().filter_map(|node| node.standing.group());
         let inside: HashSet<Group> = inside.collect();
         assert!(inside.len() <= 1, "{world:#?}");
+        if !inside.is_empty() {
+            let mut calm = world.clone();
+            calm.calm();
+            assert!(
+                calm.nodes.iter().filter(|node| is_first_voter(node)).count() >= 2,
+                "{calm:#?}"
+            );
+        }
     });
     println!("{states} states");
+}
+
+fn is_first_voter(node: &Bootstrap) -> bool {
+    match &node.standing {
+        Standing::Founded { voters, .. } => {
+            assert_eq!(voters.len(), 3);
+            voters.contains_key(&node.me.raft_id)
+        }
+        Standing::Outside { .. } | Standing::Inside(_) => false,
+    }
+}
+
+#[test]
+fn those_that_back_a_founder_vote_with_it_at_most_so_many_the_lowest_named_first() {
+    for (voters_max, first) in [(5, &[0, 1, 2][..]), (3, &[0, 1, 2]), (2, &[])] {
+        let (me, backs) = (claimant(1, 0), Some(claimant(1, 0)));
+        let standing = Standing::Outside { backs: backs.clone() };
+        let mut founder = Bootstrap::new(me.clone(), standing, 4, 4, voters_max).unwrap();
+        let backer = |name: &str, raft_id| Claimant { name: name.into(), raft_id: RaftId(raft_id) };
+        for from in [backer("e", 20), backer("c", 0), backer("d", 30)] {
+            let standing = Standing::Outside { backs: backs.clone() };
+            founder.handle_introduction(Introduction { from, standing });
+        }
+        let group = Group { generation: 1, founder: me.raft_id };
+        let names = [(RaftId(10), "b"), (RaftId(0), "c"), (RaftId(30), "d")];
+        let voters = first.iter().map(|n| names[*n]).map(|(id, name)| (id, name.into())).collect();
+        let founded = match first {
+            [] => Standing::Inside(group),
+            _ => Standing::Founded { group, voters },
+        };
+        assert_eq!(founder.step(), Step::Write(founded));
+    }
+}
+
+#[test]
+fn who_votes_first_is_learnt_from_anybody_who_knows_it() {
+    let group = Group { generation: 1, founder: RaftId(0) };
+    let founded = Standing::Founded { group, voters: [(RaftId(20), "c".into())].into() };
+    let mut node = fresh(2, 0, 3);
+    for (from, standing) in [(0, Standing::Inside(group)), (1, founded.clone())] {
+        node.handle_introduction(Introduction { from: claimant(from, 0), standing });
+    }
+    assert_eq!(node.step(), Step::Join { via: "b".into(), standing: founded });
 }
 
 #[test]
 fn a_node_without_seeds_founds_its_own() {
     let mut alone =
-        Bootstrap::new(claimant(0, 0), Standing::Outside { backs: None }, 1, 1).unwrap();
+        Bootstrap::new(claimant(0, 0), Standing::Outside { backs: None }, 1, 1, 3).unwrap();
     let mut steps = 0;
     while let Step::Write(standing) = alone.step() {
         alone.written(standing);
@@ -192,14 +239,15 @@ fn whoever_hears_of_a_cluster_joins_it() {
         from: claimant(2, 0),
         standing: Standing::Inside(group),
     });
-    assert_eq!(node.step(), Step::Join { via: "c".into(), group });
+    let inside = Standing::Inside(group);
+    assert_eq!(node.step(), Step::Join { via: "c".into(), standing: inside.clone() });
     let other = Group { generation: 4, founder: RaftId(78) };
     node.handle_introduction(Introduction {
         from: claimant(1, 0),
         standing: Standing::Inside(other),
     });
     assert_eq!(node.step(), Step::Wait(Waiting::TwoClusters));
-    node.joined(group);
+    node.written(inside);
     assert_eq!(node.step(), Step::Done { group });
 }
 
@@ -219,10 +267,11 @@ fn a_cluster_that_was_made_anew_is_joined_and_not_what_is_left_of_it() {
     let mut node = fresh(2, 0, 2);
     for (heard, via, generation) in [(&said[0], "a", 1), (&said[1], "b", 2), (&said[0], "b", 2)] {
         node.handle_introduction(heard.clone());
-        let Step::Join { via: told, group } = node.step() else { panic!("{:?}", node.step()) };
-        assert_eq!((told, group.generation), (via.into(), generation));
+        let Step::Join { via: told, standing } = node.step() else { panic!("{:?}", node.step()) };
+        let told = (told, standing.group().map(|group| group.generation));
+        assert_eq!(told, (via.into(), Some(generation)));
     }
-    node.joined(group);
+    node.written(Standing::Inside(group));
     assert_eq!(node.outdated(), None);
 }
 
@@ -230,7 +279,7 @@ fn a_cluster_that_was_made_anew_is_joined_and_not_what_is_left_of_it() {
 fn a_node_of_a_generation_that_was_left_behind_says_so_and_what_to_do() {
     let (ours, theirs, said) = of_two_generations();
     let inside =
-        |group| Bootstrap::new(claimant(2, 0), Standing::Inside(group), NAMES.len(), 2).unwrap();
+        |group| Bootstrap::new(claimant(2, 0), Standing::Inside(group), NAMES.len(), 2, 3).unwrap();
     let mut old = inside(ours);
     old.handle_introduction(said[0].clone());
     assert_eq!(old.outdated(), None);
@@ -276,6 +325,6 @@ fn an_introduction_is_understood_whole_or_not_at_all() {
 #[test]
 fn half_of_the_nodes_are_not_enough() {
     let outside = Standing::Outside { backs: None };
-    let refused = Bootstrap::new(claimant(0, 0), outside, 4, 2);
+    let refused = Bootstrap::new(claimant(0, 0), outside, 4, 2, 3);
     assert_eq!(refused, Err(BootstrapError::ExpectTooSmall { expect: 2, nodes: 4 }));
 }

@@ -43,7 +43,7 @@ impl Answered {
     pub(super) fn of(store: &Store) -> Self {
         let entries = store.entries(..).unwrap();
         Self {
-            inside: matches!(store.identity().standing, Standing::Inside(_)),
+            inside: store.identity().standing.group().is_some(),
             vote: store.vote().unwrap(),
             committed: store.committed().unwrap(),
             purged: store.purged().unwrap(),

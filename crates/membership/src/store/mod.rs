@@ -17,11 +17,13 @@ pub(crate) mod memory_disk;
 mod recover;
 mod seal;
 
+use std::collections::BTreeMap;
 use std::ops::RangeBounds;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use openraft::{EntryPayload, Membership};
 use parking_lot::Mutex;
 use protocol::Roster;
 use redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition};
@@ -30,7 +32,7 @@ use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
 use crate::bootstrap::Standing;
-use crate::raft_types::{Entry, LogId, RaftId, SnapshotMeta, Vote};
+use crate::raft_types::{Entry, LogId, Place, RaftId, SnapshotMeta, Vote};
 use disk::{Directory, Disk};
 pub use recover::RecoverError;
 
@@ -290,6 +292,19 @@ impl Store {
         self.write(|tables| tables.put(IDENTITY, &identity))?;
         *self.shared.identity.lock() = identity;
         Ok(())
+    }
+
+    /// Begins the log of one of the first voters with the entry that says who they are, the same for
+    /// all of them; false if the log has begun. This is Raft's beginning: a voter that has nothing
+    /// but this entry has agreed to nothing yet.
+    pub(crate) fn begin(&self, voters: BTreeMap<RaftId, Place>) -> Result<bool, StoreError> {
+        if self.vote()?.is_some() || self.purged()?.is_some() || self.last_entry()?.is_some() {
+            return Ok(false);
+        }
+        let ids = voters.keys().copied().collect();
+        let payload = EntryPayload::Membership(Membership::new(vec![ids], voters));
+        self.append(&[Entry { log_id: LogId::default(), payload }])?;
+        Ok(true)
     }
 
     pub(crate) fn write_vote(&self, vote: &Vote) -> Result<(), StoreError> {

@@ -116,10 +116,7 @@ impl Store {
 
     /// The generation of the group that this directory belongs to, 0 if it is outside.
     fn generation(&self) -> u64 {
-        match self.identity().standing {
-            Standing::Inside(group) => group.generation,
-            Standing::Outside { .. } => 0,
-        }
+        self.identity().standing.group().map_or(0, |group| group.generation)
     }
 
     /// What is known to have been agreed on, of the two sources the later. The log may hold more,

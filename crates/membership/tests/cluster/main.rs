@@ -125,6 +125,26 @@ async fn a_voter_whose_disk_was_wiped_comes_back_as_another() {
     world.join(wiped, "n1").await.unwrap();
 }
 
+/// As soon as a cluster serves, and before its leader has looked after anything.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whichever_founder_is_wiped_as_soon_as_all_are_members_the_others_decide() {
+    for victim in ["a", "b", "c"] {
+        let mut world = World::founded(3, 3, SETTINGS).await;
+        let old = world.raft_id(victim);
+        world.stop(victim).await;
+        world.wipe(victim);
+        world.open(victim);
+        world.bootstrap();
+        world.start(victim).await;
+        let leader = world.until_leader().await;
+        world.join(&leader, "n1").await.unwrap();
+        world.settle_voters().await;
+        let leader = world.until_leader().await;
+        let voters = world.voter(&leader).status().raft.unwrap().voters;
+        assert!(voters.len() == 3 && !voters.contains_key(&old), "{victim}: {voters:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_that_leaves_hands_over_its_vote_and_the_others_go_on() {
     let mut world = World::of(4, 3, SETTINGS).await;
@@ -140,7 +160,7 @@ async fn a_leader_that_leaves_hands_over_its_vote_and_the_others_go_on() {
     world.until_equal().await;
 }
 
-/// It does not know that it was replaced, and stands for election again and again.
+/// It does not know that it was replaced, and stands for election again and again, until it is told.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_voter_that_was_replaced_while_it_was_away_does_not_disturb() {
     let mut world = World::of(4, 3, SETTINGS).await;
@@ -159,6 +179,51 @@ async fn a_voter_that_was_replaced_while_it_was_away_does_not_disturb() {
     let raft = world.voter(&leader).status().raft.unwrap();
     assert!(raft.term < theirs(), "{raft:?}");
     world.join(&leader, "n1").await.unwrap();
+}
+
+/// Of two that were replaced only one is told, and while the other stands for election again and
+/// again that one does not. It votes again when it is made a voter.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_voter_that_hears_that_it_was_replaced_stands_no_more() {
+    let mut world = World::of(5, 3, SETTINGS).await;
+    for _ in 0..2 {
+        let leader = world.until_leader().await;
+        let voters = world.voter(&leader).status().raft.unwrap().voters;
+        let others = voters.values().map(|place| place.name.to_string());
+        let away = others.filter(|name| *name != leader).min().unwrap();
+        world.stop(&away).await;
+        world.settle_voters().await;
+    }
+    let leader = world.until_leader().await;
+    let [told, other] = <[String; 2]>::try_from(world.stopped()).unwrap();
+    // What one of them asks for makes no difference to the other.
+    world.cut(&told, &other);
+    world.start(&told).await;
+    world.start(&other).await;
+    let chart = world.voter(&leader).chart().unwrap();
+    world.voter(&told).heed(&chart);
+    until("it knows", || world.voter(&told).status().is_replaced).await;
+    let term = |world: &World, name: &str| world.voter(name).status().raft.map_or(0, |r| r.term);
+    let began = term(&world, &other);
+    until("the other stands for election", || term(&world, &other) > began).await;
+    let before = term(&world, &told);
+    until("the other stands again", || term(&world, &other) > began + 4).await;
+    assert_eq!(term(&world, &told), before);
+    assert!(!world.voter(&other).status().is_replaced);
+    // It has a place again when another has gone.
+    world.heal();
+    world.stop(&other).await;
+    let gone = ["a", "b", "c", "d", "e"]
+        .into_iter()
+        .find(|name| ![&told, &other, &leader].contains(&&(*name).to_owned()))
+        .unwrap();
+    world.stop(gone).await;
+    world.settle_voters().await;
+    until("it votes", || {
+        let status = world.voter(&told).status();
+        !status.is_replaced && status.raft.is_some_and(|raft| raft.voters.len() == 3)
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -228,6 +293,18 @@ async fn a_leader_without_a_majority_does_not_keep_one_from_forming() {
     world.heal();
     world.until_equal().await;
     assert!(names(&world.view(&leader)).contains(&"n1".to_owned()));
+}
+
+/// openraft gives up a request of the log after one heartbeat, however far its answer has come.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_that_take_150_ms_do_not_stop_decisions() {
+    let settings = Settings { slots: SETTINGS.slots, ..Settings::default() };
+    let mut world = World::of(3, 3, settings).await;
+    let leader = world.until_leader().await;
+    world.slow_down(Duration::from_millis(150));
+    for name in ["n1", "n2", "n3"] {
+        world.join(&leader, name).await.unwrap();
+    }
 }
 
 /// Nobody tells it who leads instead, if it has been replaced meanwhile: whoever took it for the

@@ -49,6 +49,8 @@ struct Network {
     voters: Mutex<BTreeMap<MemberName, Arc<Voter>>>,
     /// Pairs that do not hear each other, in both orders.
     cuts: Mutex<BTreeSet<(MemberName, MemberName)>>,
+    /// How long an answer is under way.
+    delay: Mutex<Duration>,
 }
 
 struct MemoryLink {
@@ -69,6 +71,10 @@ impl Link for MemoryLink {
             let voter = voter.filter(|_| !self.is_cut(to));
             let voter = voter.ok_or_else(|| LinkError::Unreachable(to.clone()))?;
             let answer = voter.handle_request(&self.me, &request).await;
+            let delay = *self.network.delay.lock().unwrap();
+            if !delay.is_zero() {
+                tokio::time::sleep(delay).await;
+            }
             if self.is_cut(to) { Err(LinkError::Lost(to.clone())) } else { Ok(answer) }
         })
     }
@@ -98,6 +104,15 @@ impl World {
     /// Nodes a, b, … that have found a cluster together, and all are members of it, with as many
     /// voters as there should be.
     pub(crate) async fn of(count: usize, voters_max: usize, settings: Settings) -> Self {
+        let world = Self::founded(count, voters_max, settings).await;
+        world.settle_voters().await;
+        world.until_equal().await;
+        world
+    }
+
+    /// Nodes a, b, … that have found a cluster together, and all are members of it. Who votes is
+    /// what the founding has made of it.
+    pub(crate) async fn founded(count: usize, voters_max: usize, settings: Settings) -> Self {
         let mut world = Self {
             network: Arc::default(),
             nodes: BTreeMap::new(),
@@ -121,8 +136,6 @@ impl World {
         for name in &names {
             world.join("a", name).await.unwrap();
         }
-        world.settle_voters().await;
-        world.until_equal().await;
         world
     }
 
@@ -144,7 +157,8 @@ impl World {
             let store = node.store.as_ref()?;
             let (name, raft_id) = (node.place.name.clone(), node.raft_id);
             let me = Claimant { name, raft_id };
-            Some(Bootstrap::new(me, store.identity().standing, count, count).unwrap())
+            let standing = store.identity().standing;
+            Some(Bootstrap::new(me, standing, count, count, self.policy.voters_max).unwrap())
         };
         let mut machines: BTreeMap<MemberName, Bootstrap> = self
             .nodes
@@ -168,14 +182,9 @@ impl World {
                 said.iter().for_each(|said| machine.handle_introduction(said.clone()));
                 let store = self.nodes[name].store.as_ref().unwrap();
                 match machine.step() {
-                    Step::Write(standing) => {
+                    Step::Write(standing) | Step::Join { standing, .. } => {
                         store.write_standing(standing.clone()).unwrap();
                         machine.written(standing);
-                    }
-                    Step::Join { group, .. } => {
-                        let standing = membership::bootstrap::Standing::Inside(group);
-                        store.write_standing(standing).unwrap();
-                        machine.joined(group);
                     }
                     Step::Wait(_) | Step::Done { .. } => {}
                 }
@@ -246,6 +255,11 @@ impl World {
         cuts.insert((other.into(), one.into()));
     }
 
+    /// Every answer takes so long from now on.
+    pub(crate) fn slow_down(&self, delay: Duration) {
+        *self.network.delay.lock().unwrap() = delay;
+    }
+
     /// A node hears nobody any more.
     pub(crate) fn isolate(&self, name: &str) {
         for other in self.nodes.keys().filter(|other| **other != MemberName::from(name)) {
@@ -277,6 +291,12 @@ impl World {
 
     fn running(&self) -> impl Iterator<Item = (&MemberName, &Arc<Voter>)> {
         self.nodes.iter().filter_map(|(name, node)| Some((name, node.voter.as_ref()?)))
+    }
+
+    /// Who does not run, and has a directory.
+    pub(crate) fn stopped(&self) -> Vec<String> {
+        let stopped = self.nodes.iter().filter(|(_, node)| node.voter.is_none());
+        stopped.map(|(name, _)| name.to_string()).collect()
     }
 
     /// Who leads, of those that run, if exactly one says so.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use membership::voters::{Candidate, Pulse, Situation, VoterPolicy, next_change};
-use membership::{Place, RaftId, RaftStatus};
+use membership::{Chart, Place, RaftId, RaftStatus};
 use protocol::{Decision, Member, MemberName};
 use session::Inc;
 use tokio::time::Instant;
@@ -29,6 +29,13 @@ pub(super) fn is_silent(heard: Instant, now: Instant) -> bool {
 /// others must have answered it as their leader.
 pub(super) fn is_leading(raft: &RaftStatus) -> bool {
     raft.is_leader && (raft.voters.len() == 1 || raft.quorum_ack_ms.is_some())
+}
+
+/// True while the cluster begins: those that vote first are let in one after another, and who is a
+/// member already is not to take the votes of the others away.
+fn is_beginning(chart: &Chart, voters: &BTreeMap<RaftId, Place>) -> bool {
+    // The first entry of the log says who votes first.
+    chart.voters_at == 0 && chart.view.members.len() < voters.len()
 }
 
 /// What to think of a member of which nothing was heard since this process began: a leader that was
@@ -98,6 +105,10 @@ impl Steward {
             voters_max: self.cluster.voters,
             replace_after_ms: millis(self.cluster.voter_replace_after),
         };
+        let is_beginning = self.chart.as_ref().is_some_and(|c| is_beginning(c, &raft.voters));
+        if is_beginning && self.now_ms() < policy.replace_after_ms {
+            return;
+        }
         let Some(change) = next_change(&situation, &policy) else { return };
         let waits = self.not_before.get(&What::Voters).is_some_and(|at| Instant::now() < *at);
         let Some(voter) = self.voter.clone().filter(|_| !waits) else { return };
@@ -191,6 +202,9 @@ impl Steward {
 
 #[cfg(test)]
 mod tests {
+    use membership::Group;
+    use protocol::{Copies, View};
+
     use super::*;
 
     #[test]
@@ -212,6 +226,22 @@ mod tests {
         assert!(is_leading(&status(true, 3, Some(0))));
         assert!(is_leading(&status(true, 1, None)));
         assert!(!is_leading(&status(false, 1, None)));
+    }
+
+    #[test]
+    fn a_cluster_begins_until_as_many_are_members_as_vote_first() {
+        let place = |name: &str| Place { name: name.into(), zone: "".into() };
+        let voters: BTreeMap<_, _> = (1..).map(RaftId).zip(["n1", "n2", "n3"].map(place)).collect();
+        let begins = |members: &[&str], voters_at| {
+            let members = members.iter().map(|name| Member::unheard((*name).into())).collect();
+            let view = View { members, ..View::fixed([], Copies::All) };
+            let group = Group { generation: 1, founder: RaftId(1) };
+            is_beginning(&Chart { group, view, voters: voters.clone(), voters_at }, &voters)
+        };
+        assert!(begins(&["n2"], 0));
+        assert!(begins(&["n2", "n4"], 0));
+        assert!(!begins(&["n2", "n3", "n4"], 0));
+        assert!(!begins(&["n2"], 5), "they have been changed since");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use membership::bootstrap::{Bootstrap, BootstrapError, Claimant, Standing, Step};
+use membership::bootstrap::{Bootstrap, BootstrapError, Claimant, Step};
 use membership::{Place, Settings, Store, Voter};
 use protocol::wire::WIRE_VERSION;
 use protocol::{Decision, Refused};
@@ -24,8 +24,7 @@ impl Steward {
             let standing = match bootstrap.step() {
                 Step::Wait(_) => return,
                 Step::Done { .. } => return self.start_voter().await,
-                Step::Write(standing) => standing,
-                Step::Join { group, .. } => Standing::Inside(group),
+                Step::Write(standing) | Step::Join { standing, .. } => standing,
             };
             let (to, written) = (store.clone(), standing.clone());
             let written = tokio::task::spawn_blocking(move || to.write_standing(written)).await;
@@ -119,5 +118,5 @@ pub(super) fn bootstrap(
     let claimant = Claimant { name: member_name(&me.name), raft_id: identity.raft_id };
     let is_seed = cluster.seeds.iter().any(|seed| seed.to_string() == me.address);
     let nodes = cluster.seeds.len() + usize::from(!is_seed);
-    Bootstrap::new(claimant, identity.standing, nodes, cluster.expect)
+    Bootstrap::new(claimant, identity.standing, nodes, cluster.expect, cluster.voters)
 }

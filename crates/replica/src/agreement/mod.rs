@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use membership::bootstrap::{Bootstrap, Standing};
+use membership::bootstrap::Bootstrap;
 use membership::suspects::{SuspectPolicy, Suspects};
 use membership::{Chart, Group, Letter, News, ProposeError, Store, Voter};
 use protocol::{Decision, MemberName, View, Zone};
@@ -450,10 +450,7 @@ impl Steward {
 
     /// The group of this node's directory.
     fn group(&self) -> Option<Group> {
-        match self.directory.as_ref()?.1.introduction().standing {
-            Standing::Inside(group) => Some(group),
-            Standing::Outside { .. } => None,
-        }
+        self.directory.as_ref()?.1.introduction().standing.group()
     }
 
     /// Does what is to be done now.
@@ -462,6 +459,9 @@ impl Steward {
         self.advance_bootstrap().await;
         if let Some(chart) = self.voter.as_ref().and_then(|voter| voter.chart()) {
             self.take_chart(chart);
+        }
+        if let (Some(voter), Some(chart)) = (&self.voter, &self.chart) {
+            voter.heed(chart);
         }
         self.advance_member();
         self.link();

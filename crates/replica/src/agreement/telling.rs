@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use membership::bootstrap::{Introduction, Standing};
 use membership::{Chart, Letter, News, Seen};
 use tokio::time::Instant;
 use transport::NodeName;
@@ -26,8 +27,10 @@ impl Steward {
 
     fn own_news(&self) -> News {
         let directory = self.directory.as_ref().map(|(_, bootstrap)| {
-            let introduction = bootstrap.introduction();
-            (introduction.from.raft_id, introduction.standing)
+            let Introduction { from, standing } = bootstrap.introduction();
+            // Once there is a chart, most of those that vote first have begun.
+            let group = standing.group().filter(|_| self.chart.is_some());
+            (from.raft_id, group.map_or(standing, Standing::Inside))
         });
         let seen: Option<Seen> = self.chart.as_ref().map(Chart::seen);
         News { directory, seen, suspects: self.suspected.clone(), leads: self.leads() }
