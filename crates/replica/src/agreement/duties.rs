@@ -31,11 +31,12 @@ pub(super) fn is_leading(raft: &RaftStatus) -> bool {
     raft.is_leader && (raft.voters.len() == 1 || raft.quorum_ack_ms.is_some())
 }
 
-/// True while the cluster begins: those that vote first are let in one after another, and who is a
-/// member already is not to take the votes of the others away.
-fn is_beginning(chart: &Chart, voters: &BTreeMap<RaftId, Place>) -> bool {
+/// True once all have been let in that vote first, or others vote. Before that the cluster begins:
+/// they are let in one after another, and who is a member already is not to take the votes of the
+/// others away.
+fn has_begun(chart: &Chart) -> bool {
     // The first entry of the log says who votes first.
-    chart.voters_at == 0 && chart.view.members.len() < voters.len()
+    chart.voters_at > 0 || chart.view.members.len() >= chart.voters.len()
 }
 
 /// What to think of a member of which nothing was heard since this process began: a leader that was
@@ -48,6 +49,8 @@ fn unheard(name: &MemberName, voters: &BTreeMap<RaftId, Place>) -> Option<(RaftI
 impl Steward {
     pub(super) fn handle_tick(&mut self) {
         self.look_for_suspects();
+        // Who goes afterwards is gone.
+        self.has_begun |= self.chart.as_ref().is_some_and(has_begun);
         if let Some(raft) = self.voter.as_ref().and_then(|voter| voter.status().raft)
             && is_leading(&raft)
         {
@@ -105,8 +108,7 @@ impl Steward {
             voters_max: self.cluster.voters,
             replace_after_ms: millis(self.cluster.voter_replace_after),
         };
-        let is_beginning = self.chart.as_ref().is_some_and(|c| is_beginning(c, &raft.voters));
-        if is_beginning && self.now_ms() < policy.replace_after_ms {
+        if !self.has_begun && self.now_ms() < policy.replace_after_ms {
             return;
         }
         let Some(change) = next_change(&situation, &policy) else { return };
@@ -236,7 +238,7 @@ mod tests {
             let members = members.iter().map(|name| Member::unheard((*name).into())).collect();
             let view = View { members, ..View::fixed([], Copies::All) };
             let group = Group { generation: 1, founder: RaftId(1) };
-            is_beginning(&Chart { group, view, voters: voters.clone(), voters_at }, &voters)
+            !has_begun(&Chart { group, view, voters: voters.clone(), voters_at })
         };
         assert!(begins(&["n2"], 0));
         assert!(begins(&["n2", "n4"], 0));

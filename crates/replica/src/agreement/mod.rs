@@ -221,6 +221,8 @@ struct Steward {
     leaving: Vec<oneshot::Sender<()>>,
     /// True once it was tried to tell the others that this node leaves.
     has_said_goodbye: bool,
+    /// True once all have been members that vote first, as far as this node has seen.
+    has_begun: bool,
     is_leaving: bool,
     looks_for_seeds: tokio::task::AbortHandle,
 }
@@ -285,6 +287,7 @@ impl Steward {
             was_member: false,
             leaving: Vec::new(),
             has_said_goodbye: false,
+            has_begun: false,
             is_leaving: false,
             looks_for_seeds,
         }
