@@ -13,7 +13,7 @@ impl World {
     // --- who owns what, by the log and not by a node ---
 
     /// The view that the host goes by, as it was decided.
-    pub(super) fn adopted(&self, host: usize) -> Option<&Rc<Agreed>> {
+    pub(crate) fn adopted(&self, host: usize) -> Option<&Rc<Agreed>> {
         let view = self.hosts[host].process.as_ref()?.node.view();
         self.log.view(view.generation, view.epoch)
     }

@@ -2,7 +2,7 @@
 
 use session::{Inc, SessionKey, Stamp, Time};
 
-use super::{Dead, Seen};
+use super::{AckedWrite, Dead, Seen};
 use crate::world::log::Agreed;
 use crate::world::{Violation, World};
 
@@ -152,6 +152,13 @@ impl World {
         })
     }
 
+    /// True if the loss of the slot was accepted by a decision that this host has not heard of (rule
+    /// V8): those to whom it leaves the session are gone, and what it gives up goes as well.
+    fn is_lost_unheard(&self, host: usize, key: SessionKey) -> bool {
+        let known = self.adopted(host).map_or(0, |agreed| agreed.view.epoch);
+        self.log.newest.view.losses.get(&key.slot()).is_some_and(|at| *at > known)
+    }
+
     /// A copy is given up because its host does not own the slot any more: whatever it held is held
     /// by those who do (rule V9), unless crashes explain that it is not.
     pub(super) fn observe_given_up(
@@ -181,6 +188,21 @@ impl World {
             self.oracle.seen[h].get(&key).is_some_and(|s| s.ended.is_some() || of(s))
         };
         let at = format!("{key:?} is given up by n{}", host + 1);
+        if self.is_lost_unheard(host, key) {
+            let kept = |write: &AckedWrite| {
+                !seen.version.covers_all(&write.version)
+                    || others().any(|h| has(h, &|s| s.version.covers_all(&write.version)))
+            };
+            let kept: Vec<bool> = record.acked.iter().map(kept).collect();
+            let told = others().any(|h| has(h, &|_| false));
+            if let Some(record) = self.oracle.records.get_mut(&key) {
+                let mut kept = kept.into_iter();
+                record.acked.retain(|_| kept.next().unwrap_or(true));
+                record.lost = true;
+                record.end_acked = record.end_acked.filter(|_| told);
+            }
+            return Ok(());
+        }
         if ended {
             let told = others().any(|h| has(h, &|_| false));
             let excused = record.end_acked.is_none_or(|(got, crashed)| crashed > got);
