@@ -1,6 +1,6 @@
 //! A cluster of real processes on loopback, with throw-away certificates.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitStatus;
@@ -30,6 +30,8 @@ pub struct Cluster {
     service: Service,
     /// What each node runs.
     releases: Vec<Service>,
+    /// Variables of single nodes.
+    own_variables: BTreeMap<usize, Vec<(String, String)>>,
     variables: Vec<(String, String)>,
     /// Where each node listens.
     members: Vec<SocketAddr>,
@@ -132,6 +134,7 @@ impl Cluster {
             folder,
             service: service.clone(),
             releases: vec![service.clone(); nodes],
+            own_variables: BTreeMap::new(),
             variables,
             members,
             proxy: None,
@@ -186,7 +189,8 @@ impl Cluster {
     pub fn launch(&mut self, node: usize) -> Result<()> {
         let config = self.path(&name(node)).join("node.toml");
         let mut command = self.releases[node].command(["run", "--end-with-stdin", "--config"]);
-        command.arg(config).envs(self.variables.iter().cloned());
+        let own = self.own_variables.get(&node).into_iter().flatten();
+        command.arg(config).envs(self.variables.iter().chain(own).cloned());
         self.processes[node] = Some(Process::start(&mut command)?);
         Ok(())
     }
@@ -194,6 +198,11 @@ impl Cluster {
     /// A node runs another program from its next start on.
     pub fn set_release(&mut self, node: usize, service: &Service) {
         self.releases[node] = service.clone();
+    }
+
+    /// A node has further variables from its next start on.
+    pub fn set_variables(&mut self, node: usize, variables: Vec<(String, String)>) {
+        self.own_variables.insert(node, variables);
     }
 
     /// Waits until a node that was launched serves.

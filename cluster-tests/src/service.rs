@@ -41,18 +41,29 @@ impl Service {
     /// # Errors
     /// It cannot be built.
     pub fn next() -> Result<Self> {
+        Self::built("replica-node-next", &["--features", "next"])
+    }
+
+    /// The same with the allocator of the system, so that libfaketime can be put before it.
+    ///
+    /// # Errors
+    /// It cannot be built.
+    pub fn plain() -> Result<Self> {
+        Self::built("replica-node-plain", &["--no-default-features", "--features", "plain"])
+    }
+
+    fn built(program: &str, features: &[&str]) -> Result<Self> {
         let this = std::env::current_exe().context("where this program is")?;
         let folder = this.parent().context("it lies in a folder")?;
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut build = Command::new(cargo);
-        build.args(["build", "--quiet", "-p", "node", "--features", "next"]);
-        build.args(["--bin", "replica-node-next"]);
+        build.args(["build", "--quiet", "-p", "node", "--bin", program]).args(features);
         if folder.ends_with("release") {
             build.arg("--release");
         }
         let status = build.status().context("cargo cannot be started")?;
-        ensure!(status.success(), "replica-node-next cannot be built: {status}");
-        Ok(Self::at(folder.join("replica-node-next")))
+        ensure!(status.success(), "{program} cannot be built: {status}");
+        Ok(Self::at(folder.join(program)))
     }
 
     /// The program with arguments, with no input and none of the variables of who runs it.

@@ -17,6 +17,7 @@ mod resize;
 mod restart;
 mod scale;
 mod scene;
+mod skew;
 mod table;
 mod upgrade;
 mod watch;
@@ -86,6 +87,8 @@ pub enum Scenario {
     Flapping,
     /// The ports change from which nodes seem to talk
     Rebinding,
+    /// Wall clocks are off a little, are set an hour ahead and an hour back; needs libfaketime
+    Skew,
 }
 
 impl Scenario {
@@ -153,6 +156,7 @@ impl Scenario {
             Self::EvenSplit => network::even_split(service, settings, watch),
             Self::Flapping => network::flapping(service, settings, watch),
             Self::Rebinding => network::rebinding(service, settings, watch),
+            Self::Skew => skew::clocks(settings, watch),
         };
         watch.end();
         row

@@ -255,6 +255,27 @@ impl Liveness {
         self.peers.iter().filter_map(|(name, peer)| Some((name, peer.offset?.0.ahead_ms)))
     }
 
+    /// By how much the clocks of the others are ahead of ours, in milliseconds: what at least half of
+    /// those say that were measured lately. `None` if none was.
+    #[must_use]
+    pub fn median_offset_ms(&self, now: Time) -> Option<i64> {
+        let fresh = self.peers.values().filter_map(|peer| {
+            let (offset, at) = peer.offset?;
+            (now.since(at) <= OFFSET_AGE_MS_MAX).then_some(offset.ahead_ms)
+        });
+        let mut offsets: Vec<i64> = fresh.collect();
+        offsets.sort_unstable();
+        // Of an even number the lower: what is said of being behind takes more than half.
+        offsets.get(offsets.len().saturating_sub(1) / 2).copied()
+    }
+
+    /// Our clock was set: what was measured with it says nothing any more.
+    pub fn forget_offsets(&mut self) {
+        for peer in self.peers.values_mut() {
+            (peer.offset, peer.last) = (None, None);
+        }
+    }
+
     /// True while this node's clock is taken to be wrong.
     #[must_use]
     pub const fn has_clock_fault(&self) -> bool {

@@ -16,6 +16,28 @@ struct Reading {
     wall: u64,
 }
 
+/// What the other members say of this clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Others {
+    /// There are none.
+    Absent,
+    /// None has said anything lately.
+    Silent,
+    /// At least half of them are ahead by that much, in milliseconds.
+    Ahead(i64),
+}
+
+/// What became of a look at the wall clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Adjusted {
+    /// The clock is drawn towards it.
+    Drawn,
+    /// The clock was behind, and was set forward.
+    Set,
+    /// It is far off, and not followed.
+    Refused,
+}
+
 /// Time that runs at the speed of the monotonic clock, give or take half a percent.
 // Rule H2.
 #[derive(Clone, Copy, Debug)]
@@ -39,18 +61,35 @@ impl Slewed {
         self.time.saturating_add(elapsed).saturating_add_signed(slewed / 1_000_000)
     }
 
-    /// Draws the time towards the wall clock. Far behind, as after a suspend, it follows at once;
-    /// ahead, it waits by running slower.
-    fn adjust(&mut self, reading: Reading) {
+    /// Draws the time towards the wall clock, or sets it forward, as after a suspend. Where the wall
+    /// clock is far off it is believed as far as the others confirm it: a machine whose clock is set
+    /// to a wrong time is not to end everybody's sessions.
+    fn adjust(&mut self, reading: Reading, others: Others) -> Adjusted {
         let time = self.at(reading.monotonic);
         let behind = i64::try_from(reading.wall).unwrap_or(i64::MAX)
             - i64::try_from(time).unwrap_or(i64::MAX);
-        *self = if behind > STEP_US {
-            Self::new(reading)
-        } else {
-            let rate_ppm = (behind / SLEW_HORIZON_S).clamp(-SLEW_PPM_MAX, SLEW_PPM_MAX);
-            Self { monotonic: reading.monotonic, time, rate_ppm }
+        let confirmed = match others {
+            Others::Absent => behind,
+            Others::Silent => 0,
+            Others::Ahead(ms) => behind.min(ms.saturating_mul(1_000)),
         };
+        if behind > STEP_US && confirmed > STEP_US {
+            let time = time.saturating_add_signed(confirmed);
+            *self = Self { monotonic: reading.monotonic, time, rate_ppm: 0 };
+            return Adjusted::Set;
+        }
+        let slew = (behind / SLEW_HORIZON_S).clamp(-SLEW_PPM_MAX, SLEW_PPM_MAX);
+        let is_far = behind.abs() > STEP_US;
+        let leads_away = match others {
+            Others::Absent => false,
+            Others::Silent => is_far,
+            // Half of what would count against this clock (rule H3).
+            Others::Ahead(ms) if behind > 0 => is_far && ms.saturating_mul(1_000) <= -STEP_US / 2,
+            Others::Ahead(ms) => is_far && ms.saturating_mul(1_000) >= STEP_US / 2,
+        };
+        let rate_ppm = if leads_away { 0 } else { slew };
+        *self = Self { monotonic: reading.monotonic, time, rate_ppm };
+        if leads_away { Adjusted::Refused } else { Adjusted::Drawn }
     }
 }
 
@@ -73,10 +112,18 @@ impl Clock {
         Time(slewed.at(Self::micros(self.start.elapsed())) / 1_000)
     }
 
+    /// By how much the wall clock of this machine is ahead of this one, in milliseconds.
+    pub(crate) fn wall_ahead_ms(&self) -> i64 {
+        let reading = Self::reading(self.start);
+        let time = self.slewed.read().at(reading.monotonic);
+        let signed = |us: u64| i64::try_from(us / 1_000).unwrap_or(i64::MAX);
+        signed(reading.wall).saturating_sub(signed(time))
+    }
+
     /// Draws the clock towards wall time; to be called with every tick.
-    pub(crate) fn adjust(&self) {
+    pub(crate) fn adjust(&self, others: Others) -> Adjusted {
         let mut slewed = self.slewed.write();
-        slewed.adjust(Self::reading(self.start));
+        slewed.adjust(Self::reading(self.start), others)
     }
 
     fn reading(start: Instant) -> Reading {
@@ -108,7 +155,7 @@ mod tests {
         for tick in 1..=seconds * 20 {
             let monotonic = from + tick * 50_000;
             let wall = (START + monotonic).saturating_add_signed(offset_us);
-            slewed.adjust(Reading { monotonic, wall });
+            slewed.adjust(Reading { monotonic, wall }, Others::Absent);
             let time = slewed.at(monotonic);
             (least, greatest) = (least.min(time - last), greatest.max(time - last));
             last = time;
@@ -137,7 +184,7 @@ mod tests {
         let mut slewed = started();
         let mut last = slewed.at(0);
         for (monotonic, wall) in [(1, START + 1), (2, 0), (3, START - SECOND), (4, START + 4)] {
-            slewed.adjust(Reading { monotonic: monotonic * SECOND, wall });
+            slewed.adjust(Reading { monotonic: monotonic * SECOND, wall }, Others::Absent);
             let time = slewed.at(monotonic * SECOND);
             assert!(time >= last, "after {monotonic} s");
             last = time;
@@ -149,7 +196,43 @@ mod tests {
     fn after_a_suspend_the_wall_clock_is_followed_at_once() {
         let mut slewed = started();
         let wall = START + 3_600 * SECOND;
-        slewed.adjust(Reading { monotonic: SECOND, wall });
+        let reading = Reading { monotonic: SECOND, wall };
+        assert_eq!(slewed.adjust(reading, Others::Absent), Adjusted::Set);
         assert_eq!(slewed.at(SECOND), wall);
+        let mut slewed = started();
+        assert_eq!(slewed.adjust(reading, Others::Ahead(3_600_000)), Adjusted::Set);
+        assert_eq!(slewed.at(SECOND), START + SECOND + 3_599 * SECOND, "no more than both say");
+    }
+
+    /// Tests rule H2: an hour that the others know nothing of is not followed, neither at once nor
+    /// little by little; nor are they believed without a wall clock that says the same.
+    #[test]
+    fn a_wall_clock_that_is_set_wrong_is_not_followed() {
+        let hour = 3_600 * SECOND;
+        for wall in [START + hour, START - hour] {
+            let mut slewed = started();
+            // As far as it is from true time, the others are from it.
+            let ahead = |slewed: &Slewed, at: u64| {
+                let off =
+                    i64::try_from(START + at).unwrap() - i64::try_from(slewed.at(at)).unwrap();
+                Others::Ahead(off / 1_000)
+            };
+            for tick in 1..=72_000 {
+                let monotonic = tick * 50_000;
+                let others = ahead(&slewed, monotonic);
+                let reading = Reading { monotonic, wall: wall + monotonic };
+                assert_ne!(slewed.adjust(reading, others), Adjusted::Set);
+            }
+            let error = slewed.at(hour).abs_diff(START + hour);
+            assert!(error <= STEP_US.unsigned_abs() / 2 + 1_000, "{error} us off after an hour");
+        }
+        let mut slewed = started();
+        for others in [Others::Silent, Others::Ahead(0), Others::Ahead(150), Others::Ahead(-9)] {
+            let ahead = Reading { monotonic: SECOND, wall: START + hour };
+            assert_ne!(slewed.adjust(ahead, others), Adjusted::Set, "{others:?}");
+        }
+        let right = Reading { monotonic: SECOND, wall: START + SECOND };
+        assert_eq!(slewed.adjust(right, Others::Ahead(3_600_000)), Adjusted::Drawn);
+        assert_eq!(slewed.at(SECOND), START + SECOND);
     }
 }

@@ -7,6 +7,7 @@
 mod hang;
 mod members;
 mod pending;
+mod tick;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -49,6 +50,8 @@ pub(crate) struct Driver {
     notices: Option<mpsc::Sender<Notice>>,
     /// True once no more requests are taken, so that what there is can be brought to the others.
     is_closed: AtomicBool,
+    /// True while the wall clock is far off and not followed.
+    refuses_wall_clock: AtomicBool,
     /// What was heard that only the trial of a next release says.
     #[cfg(feature = "next")]
     pub(crate) trials: crate::meters::Meter,
@@ -117,6 +120,7 @@ impl Driver {
             hang: Mutex::default(),
             notices,
             is_closed: AtomicBool::new(false),
+            refuses_wall_clock: AtomicBool::new(false),
             #[cfg(feature = "next")]
             trials: crate::meters::Meter::default(),
         };
@@ -274,13 +278,6 @@ impl Driver {
                 self.endpoint.disconnect(peer, &error.to_string());
             }
         }
-    }
-
-    /// Time passed.
-    pub(crate) fn handle_tick(&self) {
-        self.clock.adjust();
-        self.with_agreed(|agreed, now| agreed.liveness.handle_tick(now));
-        self.with_all(Node::handle_tick);
     }
 
     // --- getters ---

@@ -48,7 +48,8 @@ pub(crate) const SLEW_PPM_MAX: i64 = 5_000;
 /// An error of the clock is worked off over so many seconds, as far as the rate allows.
 pub(crate) const SLEW_HORIZON_S: i64 = 10;
 
-/// A wall clock further ahead than this is followed at once, in microseconds. Equal to the offset
+/// A wall clock further ahead than this is followed at once, in microseconds, as far as the others
+/// confirm it; one further off is not drawn towards where it leads away from them. Equal to the offset
 /// at which other nodes would find this clock at fault.
 pub(crate) const STEP_US: i64 = 200_000;
 

@@ -58,6 +58,9 @@ pub struct Status {
     pub waiting: [usize; 3],
     /// True while this machine's clock is taken to be wrong.
     pub clock_fault: bool,
+    /// By how much the machine's wall clock is ahead of the time that this node goes by, in
+    /// milliseconds: one that is far off is not followed where the others know better.
+    pub wall_ahead_ms: i64,
     /// What happened in the protocol, by name, summed over all shards.
     pub counters: BTreeMap<&'static str, u64>,
     /// What happened beside it.
@@ -149,6 +152,7 @@ impl Replica {
             bytes,
             waiting,
             clock_fault: driver.links.agreed().liveness.has_clock_fault(),
+            wall_ahead_ms: driver.clock.wall_ahead_ms(),
             counters: named(&counters),
             meters: driver.meters.snapshot(),
             network: NetworkStatus::of(&driver.endpoint.counters()),

@@ -318,6 +318,31 @@ fn a_slow_exchange_proves_less() {
     }
 }
 
+/// Tests rule H2: what more than half of the others say of our clock, as long as it is fresh and the
+/// clock was not set meanwhile.
+#[test]
+fn the_others_are_ahead_by_what_half_of_them_say() {
+    for (ahead, expected) in [
+        (&[][..], None),
+        (&[700][..], Some(700)),
+        (&[0, 700], Some(0)),
+        (&[0, 690, 700], Some(690)),
+        (&[0, 10, 700, 800], Some(10)),
+    ] {
+        let mut liveness = Liveness::new(Inc(9));
+        for (name, ahead) in ["a", "b", "c", "d"].into_iter().zip(ahead) {
+            liveness.handle_up(&name.into(), Inc(1), Time(9_000));
+            let beat = Heartbeat { sent: Time(9_000 + ahead), echo: Some((Time(9_000), 0)) };
+            liveness.handle_heartbeat(&name.into(), beat, Time(9_000));
+        }
+        let now = Time(9_000);
+        assert_eq!(liveness.median_offset_ms(now), expected, "{ahead:?}");
+        assert_eq!(liveness.median_offset_ms(now.plus(OFFSET_AGE_MS_MAX + 1)), None);
+        liveness.forget_offsets();
+        assert_eq!(liveness.median_offset_ms(now), None);
+    }
+}
+
 /// Tests rule H3: with one peer the later start yields.
 #[test]
 fn of_two_clocks_the_later_start_is_at_fault() {
