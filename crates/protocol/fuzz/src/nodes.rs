@@ -149,7 +149,11 @@ impl World {
                     let is_fair = self.log.as_ref().is_none_or(|log| !log.correct);
                     assert!(is_fair, "V10: {:?} accuses {peer:?}: {violation}", node.inc());
                 }
-                _ => {}
+                protocol::Event::Opened(..)
+                | protocol::Event::Committed(..)
+                | protocol::Event::Behind(..)
+                | protocol::Event::LossAccepted(_)
+                | protocol::Event::Removed => {}
             }
         }
         let now = self.now;

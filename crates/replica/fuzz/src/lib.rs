@@ -61,7 +61,7 @@ pub fn cookies(bytes: &[u8]) {
         return;
     };
     // A header that is longer, or no text, is no cookie at all.
-    let is_read = header.len() <= COOKIES_BYTES_MAX && header.iter().all(|byte| byte.is_ascii());
+    let is_read = header.len() <= COOKIES_BYTES_MAX && header.is_ascii();
     let due = if is_read { count } else { "0" };
     assert_eq!(answer.body, due, "the session is found whatever the token is");
     if let Some(text) = answer.cookies.get(service.id_name()) {

@@ -130,8 +130,8 @@ fn issue(folder: &Path) {
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt as _;
-            let mode = fs::Permissions::from_mode(0o600);
-            fs::set_permissions(path, mode).expect("its mode");
+            let private = fs::Permissions::from_mode(0o600);
+            fs::set_permissions(path, private).expect("its permissions");
         }
     };
     write("ca.pem", &ca.files().cert_pem);
