@@ -33,3 +33,9 @@ fn frames_of_the_corpus_are_read_or_refused() {
 fn nodes_survive_the_events_of_the_corpus() {
     assert!(replay("node", targets::node) >= 10);
 }
+
+/// Tests rules V1 and V9: the same under views that change, which nodes learn of late or never.
+#[test]
+fn nodes_survive_the_views_of_the_corpus() {
+    assert!(replay("views", targets::views) >= 10);
+}

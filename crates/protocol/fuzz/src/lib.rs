@@ -2,12 +2,16 @@
 //! inputs, without a fuzzer.
 
 mod checks;
+mod events;
 mod nodes;
+mod views;
 
 use protocol::wire::{Frame, Hello, WIRE_VERSION};
 use session::{Inc, Time};
 
+use events::Events;
 use nodes::World;
+use views::{SEATS, Step};
 
 /// Reads `bytes` as a frame, as an introduction, and as what follows the head of either; what is
 /// read as a message arrives at a node.
@@ -32,7 +36,8 @@ fn read(bytes: &[u8]) {
     match frame {
         Frame::Envelope(mut envelope) => {
             let mut world = World::new();
-            (envelope.from, envelope.to, envelope.shard) = (world.inc(1), world.inc(0), 0);
+            let inc = |at| world.inc(at).expect("it runs");
+            (envelope.from, envelope.to, envelope.shard) = (inc(1), inc(0), 0);
             envelope.generation = 0;
             for _ in 0..2 {
                 world.receive(0, envelope.clone());
@@ -60,7 +65,7 @@ fn read(bytes: &[u8]) {
 /// back (I-TOMB), a derived number is wrong (I-DIGEST), or the nodes do not become equal.
 pub fn node(bytes: &[u8]) {
     let mut world = World::new();
-    let mut events = nodes::Events::new(bytes);
+    let mut events = Events::new(bytes, 2, 128);
     let correct = events.byte().is_multiple_of(2);
     while let Some(event) = events.next(correct) {
         world.happen(event);
@@ -71,5 +76,29 @@ pub fn node(bytes: &[u8]) {
     }
     if correct {
         world.calm();
+    }
+}
+
+/// Drives two nodes, and a third that may come, by the events that `bytes` stand for, under views
+/// that decisions among these events bring about and that reach each node late, in any order or
+/// never; checks what must hold at any time; then lets them come to rest.
+///
+/// # Panics
+/// As [`node`](fn@node) does, also if a correct node is accused (V10), or a transition does not end.
+pub fn views(bytes: &[u8]) {
+    let mut events = Events::new(bytes, SEATS, 2);
+    let first = events.byte();
+    let correct = !first.is_multiple_of(4);
+    let mut world = World::agreed(u16::from(first >> 2 & 3), correct);
+    while let Some(step) = Step::next(&mut events, correct) {
+        world.step(step);
+        world.check_parts();
+        if correct {
+            world.check_copies();
+        }
+    }
+    if correct {
+        world.settle();
+        world.check_parts();
     }
 }
