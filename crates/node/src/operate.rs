@@ -1,5 +1,5 @@
-//! The operators' commands: `status`, `members`, `mode`, `drain`, `upgrade`. They reach a node over its QUIC
-//! port with the certificate that `cert operator` made.
+//! The operators' commands: `status`, `members`, `mode`, `drain`, `upgrade`. They reach a node over
+//! its QUIC port with the certificate that `cert operator` made.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

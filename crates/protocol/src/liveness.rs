@@ -255,17 +255,14 @@ impl Liveness {
         self.peers.iter().filter_map(|(name, peer)| Some((name, peer.offset?.0.ahead_ms)))
     }
 
-    /// By how much the clocks of the others are ahead of ours, in milliseconds: what at least half of
-    /// those say that were measured lately. `None` if none was.
+    /// By how much the clocks of the others are ahead of ours, in milliseconds: by so much or more,
+    /// say more than half of those that were measured lately. `None` if none was.
     #[must_use]
     pub fn median_offset_ms(&self, now: Time) -> Option<i64> {
-        let fresh = self.peers.values().filter_map(|peer| {
-            let (offset, at) = peer.offset?;
-            (now.since(at) <= OFFSET_AGE_MS_MAX).then_some(offset.ahead_ms)
-        });
-        let mut offsets: Vec<i64> = fresh.collect();
+        let mut offsets: Vec<i64> =
+            self.fresh_offsets(now).map(|(_, offset)| offset.ahead_ms).collect();
         offsets.sort_unstable();
-        // Of an even number the lower: what is said of being behind takes more than half.
+        // Of an even number the lower.
         offsets.get(offsets.len().saturating_sub(1) / 2).copied()
     }
 
@@ -313,19 +310,22 @@ impl Liveness {
         self.events.push_back(LivenessEvent::Send(name.clone(), Heartbeat { sent: now, echo }));
     }
 
+    fn fresh_offsets(&self, now: Time) -> impl Iterator<Item = (Inc, Offset)> + '_ {
+        self.peers.values().filter_map(move |peer| {
+            let (offset, at) = peer.offset?;
+            (now.since(at) <= OFFSET_AGE_MS_MAX).then_some((peer.inc, offset))
+        })
+    }
+
     /// Rule H3: off against more than half of the peers; with a single peer, the later start is
     /// taken to be wrong.
     fn is_clock_off(&self, now: Time) -> bool {
-        let fresh = self.peers.values().filter_map(|peer| {
-            let (offset, at) = peer.offset?;
-            (now.since(at) <= OFFSET_AGE_MS_MAX).then_some((peer.inc, offset.is_too_far()))
-        });
         let mut measured = 0;
         let mut off = 0;
         let mut latest = true;
-        for (inc, is_too_far) in fresh {
+        for (inc, offset) in self.fresh_offsets(now) {
             measured += 1;
-            if is_too_far {
+            if offset.is_too_far() {
                 off += 1;
                 latest &= self.inc > inc;
             }

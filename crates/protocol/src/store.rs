@@ -66,8 +66,6 @@ struct Entry {
     bytes: usize,
     /// True if this process may have held, written and forgotten the session before.
     retired: bool,
-    /// True if, besides, what it wrote may be lost for good.
-    bereft: bool,
 }
 
 #[derive(Clone, Default, Hash)]
@@ -81,6 +79,21 @@ struct Slotful {
     /// The latest creation among the sessions that it wrote to, gave up, and that may have been
     /// lost after that.
     bereft: Hlc,
+}
+
+impl Slotful {
+    /// True if what this process wrote to the session, and gave up, may be lost.
+    fn is_bereft(&self, state: &State) -> bool {
+        began_by(state, self.bereft)
+    }
+}
+
+/// True if it is a living session that began no later.
+fn began_by(state: &State, latest: Hlc) -> bool {
+    match state {
+        State::Alive(session) => session.core.created.hlc <= latest,
+        State::Ended(_) => false,
+    }
 }
 
 /// What is remembered of a slot that was given up.
@@ -183,8 +196,9 @@ impl Store {
     // Rule V9.
     #[must_use]
     pub(crate) fn is_bereft(&self, key: SessionKey) -> bool {
-        let entry = self.index(key.slot()).and_then(|index| self.slots[index].entries.get(&key));
-        entry.is_some_and(|entry| entry.bereft)
+        let Some(index) = self.index(key.slot()) else { return false };
+        let slot = &self.slots[index];
+        slot.entries.get(&key).is_some_and(|entry| slot.is_bereft(&entry.state))
     }
 
     /// What this process stamped and forgot, every owner has given back as far as it still
@@ -192,8 +206,9 @@ impl Store {
     // Rules E4, V9.
     pub(crate) fn readmit(&mut self, key: SessionKey) {
         let Some(index) = self.index(key.slot()) else { return };
+        let retired = self.is_bereft(key);
         if let Some(entry) = self.slots[index].entries.get_mut(&key) {
-            entry.retired = entry.bereft;
+            entry.retired = retired;
         }
     }
 
@@ -328,20 +343,14 @@ impl Store {
             }
         };
         let slot = &self.slots[index];
-        let (retired, bereft) = match &state {
-            State::Alive(session) => {
-                let created = session.core.created.hlc;
-                (created <= slot.forgotten.max(slot.bereft), created <= slot.bereft)
-            }
-            State::Ended(_) => (false, false),
-        };
+        let retired = began_by(&state, slot.forgotten) || slot.is_bereft(&state);
         self.due.insert((due, key));
         self.bytes += bytes;
         let hash = digest::of_state(self.seed, self.rules, key, &state);
         self.root = self.root.toggle(hash);
         let slot = &mut self.slots[index];
         slot.digest = slot.digest.toggle(hash);
-        slot.entries.insert(key, Entry { state, hash, bytes, retired, bereft });
+        slot.entries.insert(key, Entry { state, hash, bytes, retired });
         self.journal.iter_mut().for_each(|journal| journal.push(key));
     }
 

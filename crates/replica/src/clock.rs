@@ -23,7 +23,7 @@ pub(crate) enum Others {
     Absent,
     /// None has said anything lately.
     Silent,
-    /// At least half of them are ahead by that much, in milliseconds.
+    /// More than half of them are ahead by that much or more, in milliseconds.
     Ahead(i64),
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use membership::{ProposeError, Settings};
 use protocol::{Decision, Refused, View};
-use world::{PATIENCE, SETTINGS, World, until};
+use world::{PATIENCE, SETTINGS, World, joining, until};
 
 /// Little enough that nobody waits long for what cannot be.
 const IMPATIENCE: Duration = Duration::from_millis(1_500);
@@ -82,13 +82,7 @@ async fn without_a_majority_nothing_is_decided_and_nothing_is_lost() {
     others.iter().for_each(|other| world.isolate(other));
     let before = world.view(&leader);
     for name in ["a", "b", "c"] {
-        let decision = Decision::Join {
-            name: "x".into(),
-            address: "".into(),
-            zone: "z".into(),
-            start: 99,
-            version: protocol::wire::WIRE_VERSION,
-        };
+        let decision = joining("x", 99);
         let refused = world.voter(name).propose(decision, IMPATIENCE).await;
         let unsure = matches!(refused, Err(ProposeError::Unknown | ProposeError::NoLeader));
         assert!(unsure, "{name}: {refused:?}");
@@ -329,13 +323,7 @@ async fn a_node_that_does_not_vote_joins_whoever_leads() {
     let leader = world.until_leader().await;
     let voters = world.voter(&leader).status().raft.unwrap().voters;
     let outsider = world.outsider("x");
-    let join = |start| Decision::Join {
-        name: "x".into(),
-        address: "".into(),
-        zone: "z".into(),
-        start,
-        version: protocol::wire::WIRE_VERSION,
-    };
+    let join = |start| joining("x", start);
     let first = outsider.propose(&voters, &join(1), PATIENCE).await.unwrap();
     let again = outsider.propose(&voters, &join(1), PATIENCE).await;
     assert!(matches!(again, Err(ProposeError::Refused { why: Refused::NoNews, .. })));

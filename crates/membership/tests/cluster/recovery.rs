@@ -8,7 +8,7 @@ use protocol::{Decision, View};
 use session::Inc;
 
 use crate::names;
-use crate::world::{PATIENCE, SETTINGS, World, until};
+use crate::world::{PATIENCE, SETTINGS, World, joining, until};
 
 /// Little enough that nobody waits long for what cannot be.
 const IMPATIENCE: Duration = Duration::from_millis(1_500);
@@ -77,13 +77,7 @@ async fn the_old_majority_comes_back_and_has_no_say() {
     // Whoever of them leads reaches a's new voter, and is told.
     until("one of them knows", || outdated("b") || outdated("c")).await;
     let told = if outdated("b") { "b" } else { "c" };
-    let decision = Decision::Join {
-        name: "x".into(),
-        address: "".into(),
-        zone: "z".into(),
-        start: 99,
-        version: protocol::wire::WIRE_VERSION,
-    };
+    let decision = joining("x", 99);
     let refused = world.voter(told).propose(decision, IMPATIENCE).await;
     let is_fenced = matches!(refused, Err(ProposeError::NoLeader | ProposeError::Unknown));
     assert!(is_fenced, "{refused:?}");

@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use membership::{ProposeError, Settings};
-use protocol::{Decision, View};
+use protocol::View;
 
-use super::world::{SETTINGS, World};
+use super::world::{SETTINGS, World, joining};
 
 /// Shorter than an election, so that some proposals are given up half-way.
 const IMPATIENCE: Duration = Duration::from_millis(400);
@@ -78,13 +78,7 @@ async fn storm(seed: u64, count: usize) {
         let running: Vec<&String> = names.iter().filter(|name| !stopped.contains(*name)).collect();
         let Some(via) = running.get(chance.usize(..running.len().max(1))) else { continue };
         let name = format!("n{round}");
-        let decision = Decision::Join {
-            name: name.as_str().into(),
-            address: "".into(),
-            zone: "z".into(),
-            start: round,
-            version: protocol::wire::WIRE_VERSION,
-        };
+        let decision = joining(&name, round);
         match world.voter(via).propose(decision, IMPATIENCE).await {
             Ok(index) => drop(proposals.made.insert(name, index)),
             Err(ProposeError::NoLeader) => drop(proposals.refused.insert(name)),

@@ -33,6 +33,17 @@ pub(crate) const SETTINGS: Settings = Settings {
     slots: 16,
 };
 
+/// A process of that name wants to be a member.
+pub(crate) fn joining(name: &str, start: u64) -> Decision {
+    Decision::Join {
+        name: name.into(),
+        address: "".into(),
+        zone: "z".into(),
+        start,
+        version: protocol::wire::WIRE_VERSION,
+    }
+}
+
 /// Waits until `is_so`, and fails if that takes too long.
 pub(crate) async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let mut looks = tokio::time::interval(Duration::from_millis(5));
@@ -317,13 +328,7 @@ impl World {
     /// decision: then it is proposed again, and recognised if it was made.
     pub(crate) async fn join(&mut self, via: &str, name: &str) -> Result<u64, ProposeError> {
         self.starts += 1;
-        let decision = Decision::Join {
-            name: name.into(),
-            address: "".into(),
-            zone: "z".into(),
-            start: self.starts,
-            version: protocol::wire::WIRE_VERSION,
-        };
+        let decision = joining(name, self.starts);
         let voter = self.voter(via);
         let mut result = voter.propose(decision.clone(), PATIENCE).await;
         for _ in 0..5 {

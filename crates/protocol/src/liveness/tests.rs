@@ -321,7 +321,7 @@ fn a_slow_exchange_proves_less() {
 /// Tests rule H2: what more than half of the others say of our clock, as long as it is fresh and the
 /// clock was not set meanwhile.
 #[test]
-fn the_others_are_ahead_by_what_half_of_them_say() {
+fn the_others_are_ahead_by_what_more_than_half_of_them_say() {
     for (ahead, expected) in [
         (&[][..], None),
         (&[700][..], Some(700)),

@@ -104,9 +104,7 @@ impl Node {
                 self.start_commit(ticket, commit, deadline, now);
             }
             // The copy that arrived is one of a session that was forgotten here.
-            (Opened::Session { .. }, Asker::Peer(..))
-                if self.has_forgotten(commit.key) && !self.store.is_bereft(commit.key) =>
-            {
+            (Opened::Session { .. }, Asker::Peer(..)) if self.may_recall(commit.key) => {
                 self.ask_everyone(asker, commit, deadline, now);
             }
             (Opened::Session { .. }, Asker::Peer(..)) | (Opened::Unavailable, _) => {

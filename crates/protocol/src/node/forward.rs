@@ -94,6 +94,13 @@ impl Node {
         self.speaks_for(key) && !self.clock_fault && self.store.is_retired(key)
     }
 
+    /// True if so, and all owners together could give it back. Of what was lost after it was given
+    /// up nobody can give anything back: another owner is to stamp it.
+    // Rules E4, V9.
+    pub(super) fn may_recall(&self, key: SessionKey) -> bool {
+        self.has_forgotten(key) && !self.store.is_bereft(key)
+    }
+
     /// Asks all owners for what they hold of a session that was forgotten here: together that is
     /// all there is, and then it may be stamped again. If one of them does not answer it may not.
     // Rule E4.
@@ -183,9 +190,8 @@ impl Node {
             // Too many are remembered. A refusal that is not remembered could be followed by an
             // execution, so there is none: the sender asks again, or learns nothing.
             Known::Full => self.counters.answers_dropped += 1,
-            // Whether anybody else may stamp it, the sender does not know either. (Of what was lost
-            // after it was given up nobody can give anything back: another owner is to stamp it.)
-            Known::New if self.has_forgotten(commit.key) && !self.store.is_bereft(commit.key) => {
+            // Whether anybody else may stamp it, the sender does not know either.
+            Known::New if self.may_recall(commit.key) => {
                 self.observe(&commit.at, now);
                 self.ask_everyone(Asker::Peer(from, request), commit, deadline, now);
             }

@@ -5,7 +5,7 @@ use std::ops::Bound;
 
 use session::{Hlc, Inc, SessionKey, Slot, State};
 
-use super::{GivenUp, Store};
+use super::{GivenUp, Store, began_by};
 use crate::digest::Digest;
 use crate::rules::Rule;
 
@@ -66,13 +66,8 @@ impl Store {
         if let Some(given_up) = given_up.filter(|given_up| lost_at > Some(given_up.epoch)) {
             slot.bereft = slot.bereft.max(given_up.created);
         }
-        for entry in slot.entries.values_mut() {
-            entry.bereft = match &entry.state {
-                State::Alive(session) => session.core.created.hlc <= slot.bereft,
-                State::Ended(_) => false,
-            };
-            entry.retired = entry.bereft;
-        }
+        let bereft = slot.bereft;
+        slot.entries.values_mut().for_each(|entry| entry.retired = began_by(&entry.state, bereft));
     }
 
     /// Digest of everything held.
