@@ -209,6 +209,12 @@ impl Suspects {
         removed
     }
 
+    /// Members that others suspect: the leader makes sure itself, as not everybody hears of all.
+    #[must_use]
+    pub fn doubted(&self) -> BTreeSet<Inc> {
+        self.reports.values().flat_map(|report| &report.suspects).copied().collect()
+    }
+
     /// Members that would be removed, and are not, because they are no minority of those that there
     /// are, or were a moment ago or within the window. An operator may remove them.
     #[must_use]

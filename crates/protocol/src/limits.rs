@@ -41,6 +41,12 @@ pub const UNREACHABLE_MS: u64 = 30_000;
 /// A peer silent for longer is suspected, in milliseconds: four heartbeats.
 pub const SUSPECT_MS: u64 = 2_000;
 
+/// Members on either side, on the ring of all, with which a process exchanges heartbeats all the
+/// time; among 17 members or fewer everybody does with everybody. Even if most of these crash with
+/// the one that they watch, two are left to tell of it (rule D5); and 32 small frames a second are
+/// little for any line.
+pub const NEIGHBOURS_A_SIDE: usize = 8;
+
 /// Interval of heartbeats, in milliseconds.
 pub const HEARTBEAT_MS: u64 = 500;
 

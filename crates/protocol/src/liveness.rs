@@ -1,36 +1,37 @@
 //! Which peers answer, and whose clock is off: once per process, beside its shards.
 //!
+//! In a cluster of a few everybody exchanges heartbeats with all. In a large one that would be what
+//! an idle node does most, so a process exchanges them with its *neighbours*, and asks a *distant*
+//! peer whether it is there when it was sent something and nothing came back: who expects nothing
+//! of a peer need not know (traffic-based dead peer detection, RFC 3706).
+//!
+//! ```text
+//! health  how well this process is itself
+//! offset  how far the clocks of others are ahead
+//! ring    who is whose neighbour
+//! ```
+//!
 //! A process that is slow itself hears others late, and would suspect those that are well. So it
 //! judges itself first, as Lifeguard does (Dadgar, Phillips, Currey 2018): the worse its *local
 //! health*, the more silence it takes to suspect somebody.
 
-use std::collections::{BTreeMap, VecDeque};
+mod health;
+mod offset;
+mod ring;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
-use session::{Inc, SKEW_MS_MAX, Time};
+use session::{Inc, Time};
 
 use crate::limits::{HEARTBEAT_MS, SUSPECT_MS, TICK_MS};
 use crate::view::MemberName;
+use health::Health;
+use offset::{Offset, offset};
+pub use ring::neighbours;
 
 /// Measured offsets older than this say nothing any more, in milliseconds.
 const OFFSET_AGE_MS_MAX: u64 = 5_000;
-
-/// An offset beyond two fifths of the tolerated skew counts against the clock (rule H3): two nodes
-/// that are each that far off in opposite directions still tolerate each other.
-const OFFSET_MS_MAX: u64 = SKEW_MS_MAX * 2 / 5;
-
-/// The local health of a process that is well.
-const HEALTH_MIN: u64 = 1;
-
-/// It is never worse than this: a peer that is dead is suspected after 16 s by whoever still runs.
-const HEALTH_MAX: u64 = 8;
-
-/// Each such time without trouble makes the local health better by one, in milliseconds.
-const HEALTHY_MS: u64 = 10_000;
-
-/// A tick that comes so much later than it should is trouble, in milliseconds: heartbeats of this
-/// process are late too.
-const TICK_LATE_MS: u64 = HEARTBEAT_MS;
 
 /// So many peers have to fall silent at once, and more than half of those that were heard, to be
 /// taken for trouble of this process. Fewer may well have crashed together.
@@ -54,7 +55,8 @@ pub struct Heartbeat {
     /// The sender's clock when it sent this.
     pub sent: Time,
     /// The receiver's last heartbeat: what its clock said, and how long ago it arrived, in
-    /// milliseconds; `None` before the first.
+    /// milliseconds. `None` before the first, and from who has heard nothing for a while: whoever
+    /// takes the sender for distant answers that.
     pub echo: Option<(Time, u64)>,
 }
 
@@ -74,8 +76,14 @@ pub enum LivenessEvent {
 #[derive(Debug)]
 struct Peer {
     inc: Inc,
+    /// True if heartbeats go between it and this process all the time.
+    is_near: bool,
+    /// Of a distant peer: since when something is expected of it, and when it is asked next whether
+    /// it is there.
+    expected: Option<(Time, Time)>,
     heard: Time,
-    suspected: bool,
+    /// Since when it is suspected.
+    suspected: Option<Time>,
     /// How many times as long as usual its silence is borne, from 1 on.
     patience: u64,
     /// Since when its heartbeats have come regularly, or `patience` has not changed.
@@ -87,14 +95,24 @@ struct Peer {
 }
 
 impl Peer {
-    const fn new(inc: Inc, now: Time) -> Self {
-        let (last, offset) = (None, None);
-        Self { inc, heard: now, suspected: false, patience: 1, steady: now, last, offset }
+    const fn new(inc: Inc, is_near: bool, now: Time) -> Self {
+        Self {
+            inc,
+            is_near,
+            expected: None,
+            heard: now,
+            suspected: None,
+            patience: 1,
+            steady: now,
+            last: None,
+            offset: None,
+        }
     }
 
-    fn note_heard(&mut self, now: Time) {
+    /// A heartbeat of a neighbour.
+    fn note_beat(&mut self, now: Time) {
         // That it was gone for so long that it was suspected says nothing of its heartbeats.
-        if !self.suspected && now.since(self.heard) > BEAT_LATE_MS {
+        if self.suspected.is_none() && now.since(self.heard) > BEAT_LATE_MS {
             self.patience = (self.patience + 1).min(PATIENCE_MAX);
             self.steady = now;
         } else if now.since(self.steady) >= STEADY_MS {
@@ -104,53 +122,40 @@ impl Peer {
         self.heard = now;
     }
 
+    /// Since when it is silent although something should have been heard of it.
+    const fn silent_since(&self) -> Option<Time> {
+        match (self.is_near, self.expected) {
+            (true, _) => Some(self.heard),
+            (false, Some((since, _))) => Some(since),
+            (false, None) => None,
+        }
+    }
+
     /// Nothing has been heard of it for that long, and it is not suspected yet.
-    const fn is_silent(&self, ms: u64, now: Time) -> bool {
-        !self.suspected && now.since(self.heard) > ms
-    }
-}
-
-/// How well this process is itself.
-#[derive(Debug)]
-struct Health {
-    /// From [`HEALTH_MIN`] to [`HEALTH_MAX`].
-    factor: u64,
-    /// Since when nothing has been wrong, or the factor has not changed.
-    well: Time,
-    /// The latest tick.
-    ticked: Option<Time>,
-    /// True while too many peers are silent at once. That counts once, or a node that is cut off
-    /// would wait for all others longer and longer.
-    quiet: bool,
-}
-
-impl Health {
-    const fn new() -> Self {
-        Self { factor: HEALTH_MIN, well: Time(0), ticked: None, quiet: false }
+    fn is_silent(&self, ms: u64, now: Time) -> bool {
+        self.suspected.is_none() && self.silent_since().is_some_and(|since| now.since(since) > ms)
     }
 
-    const fn worsen(&mut self, now: Time) {
-        if self.factor < HEALTH_MAX {
-            self.factor += 1;
-        }
-        self.well = now;
-    }
-
-    const fn improve(&mut self, now: Time) {
-        if self.factor > HEALTH_MIN && now.since(self.well) >= HEALTHY_MS {
-            self.factor -= 1;
-            self.well = now;
+    /// Something is expected of it from now on, and if it does not come by `ask_at`, it is asked.
+    fn expect(&mut self, now: Time, ask_at: Time) {
+        if !self.is_near && self.expected.is_none() {
+            self.expected = Some((now, ask_at));
         }
     }
 
-    /// Notes a tick; for how long there has been none if that is too long.
-    fn tick(&mut self, now: Time) -> Option<u64> {
-        let ticked = self.ticked.replace(now).unwrap_or(now);
-        let late = Some(now.since(ticked)).filter(|ms| *ms > TICK_MS + TICK_LATE_MS);
-        if late.is_some() {
-            self.worsen(now);
+    /// It is a neighbour from now on, or distant.
+    fn move_to(&mut self, is_near: bool, now: Time) {
+        if self.is_near == is_near {
+            return;
         }
-        late
+        self.is_near = is_near;
+        self.expected = None;
+        // As it was not listened to until now, its silence begins now; and whoever is suspected has
+        // to be asked whether it still is silent.
+        self.heard = now;
+        if self.suspected.is_some() {
+            self.expect(now, now);
+        }
     }
 }
 
@@ -160,6 +165,8 @@ impl Health {
 pub struct Liveness {
     inc: Inc,
     peers: BTreeMap<MemberName, Peer>,
+    /// Members that are near, whether their connection stands or not; `None` if all are.
+    near: Option<BTreeSet<MemberName>>,
     next_beat: Time,
     fault: bool,
     health: Health,
@@ -167,12 +174,13 @@ pub struct Liveness {
 }
 
 impl Liveness {
-    /// The liveness of the process `inc`, which has heard of nobody.
+    /// The liveness of the process `inc`, which has heard of nobody, and takes everybody for near.
     #[must_use]
     pub const fn new(inc: Inc) -> Self {
         Self {
             inc,
             peers: BTreeMap::new(),
+            near: None,
             next_beat: Time(0),
             fault: false,
             health: Health::new(),
@@ -180,22 +188,32 @@ impl Liveness {
         }
     }
 
+    /// The [`neighbours`] of this process are these from now on; all if `None`.
+    pub fn handle_neighbours(&mut self, near: Option<BTreeSet<MemberName>>, now: Time) {
+        for (name, peer) in &mut self.peers {
+            peer.move_to(near.as_ref().is_none_or(|near| near.contains(name)), now);
+        }
+        self.near = near;
+    }
+
     /// A connection with a member stands, and its process introduced itself.
     pub fn handle_up(&mut self, name: &MemberName, inc: Inc, now: Time) {
-        if let Some(old) = self.peers.insert(name.clone(), Peer::new(inc, now))
+        let is_near = self.is_near(name);
+        if let Some(old) = self.peers.insert(name.clone(), Peer::new(inc, is_near, now))
             && old.inc != inc
-            && !old.suspected
+            && old.suspected.is_none()
         {
             self.events.push_back(LivenessEvent::Suspected(name.clone(), old.inc));
         }
         self.events.push_back(LivenessEvent::Reachable(name.clone(), inc));
         self.beat(name, now);
+        self.handle_sent(name, now);
     }
 
     /// Its connection is down.
     pub fn handle_down(&mut self, name: &MemberName) {
         if let Some(peer) = self.peers.remove(name)
-            && !peer.suspected
+            && peer.suspected.is_none()
         {
             self.events.push_back(LivenessEvent::Suspected(name.clone(), peer.inc));
         }
@@ -206,30 +224,52 @@ impl Liveness {
         let Some(peer) = self.peers.get_mut(name) else {
             return;
         };
-        peer.note_heard(now);
+        if peer.is_near {
+            peer.note_beat(now);
+        }
         peer.last = Some((beat.sent, now));
         if let Some((mine, held_ms)) = beat.echo {
             peer.offset = offset(mine, beat.sent.minus(held_ms), beat.sent, now).map(|o| (o, now));
         }
-        if peer.suspected {
-            peer.suspected = false;
-            self.events.push_back(LivenessEvent::Reachable(name.clone(), peer.inc));
+        // An answer names what it answers and is not answered: so no two go on for ever.
+        let answers = !peer.is_near && beat.echo.is_none();
+        self.note_alive(name, now);
+        if answers {
+            self.beat(name, now);
+        }
+    }
+
+    /// Something else arrived from that member. Of a neighbour that says nothing: it owes heartbeats.
+    pub fn handle_received(&mut self, name: &MemberName, now: Time) {
+        if self.peers.get(name).is_some_and(|peer| !peer.is_near) {
+            self.note_alive(name, now);
+        }
+    }
+
+    /// Something was sent to that member. If nothing comes back from a distant one, it is asked.
+    pub fn handle_sent(&mut self, name: &MemberName, now: Time) {
+        if let Some(peer) = self.peers.get_mut(name) {
+            peer.expect(now, now.plus(HEARTBEAT_MS));
+        }
+    }
+
+    /// Others say that these processes are silent: the distant ones among them are asked.
+    // Rule D5.
+    pub fn ask(&mut self, doubted: &BTreeSet<Inc>, now: Time) {
+        for peer in self.peers.values_mut().filter(|peer| doubted.contains(&peer.inc)) {
+            peer.expect(now, now);
         }
     }
 
     /// Sends heartbeats and suspects the silent; to be called every few tens of milliseconds.
     pub fn handle_tick(&mut self, now: Time) {
-        if now >= self.next_beat {
-            self.next_beat = now.plus(HEARTBEAT_MS);
-            let names: Vec<MemberName> = self.peers.keys().cloned().collect();
-            for name in names {
-                self.beat(&name, now);
-            }
-        }
         self.look_at_myself(now);
+        self.beat_all(now);
+        let patience = self.usual_patience();
         for (name, peer) in &mut self.peers {
-            if peer.is_silent(SUSPECT_MS * peer.patience.max(self.health.factor), now) {
-                peer.suspected = true;
+            let patience = if peer.is_near { peer.patience } else { patience };
+            if peer.is_silent(SUSPECT_MS * patience.max(self.health.factor), now) {
+                peer.suspected = Some(now);
                 self.events.push_back(LivenessEvent::Suspected(name.clone(), peer.inc));
             }
         }
@@ -245,9 +285,24 @@ impl Liveness {
         self.events.pop_front()
     }
 
+    /// True if that member is, or would be, a neighbour of this process.
+    #[must_use]
+    pub fn is_near(&self, name: &MemberName) -> bool {
+        self.near.as_ref().is_none_or(|near| near.contains(name))
+    }
+
     /// The processes that answer.
     pub fn answering(&self) -> impl Iterator<Item = Inc> + '_ {
-        self.peers.values().filter(|peer| !peer.suspected).map(|peer| peer.inc)
+        self.peers.values().filter(|peer| peer.suspected.is_none()).map(|peer| peer.inc)
+    }
+
+    /// The members that have been suspected for `ms` milliseconds, though their connection stands.
+    pub fn suspected_for(&self, ms: u64, now: Time) -> impl Iterator<Item = &MemberName> {
+        let is_long = move |since: Time| now.since(since) >= ms;
+        self.peers
+            .iter()
+            .filter(move |(_, peer)| peer.suspected.is_some_and(is_long))
+            .map(|(n, _)| n)
     }
 
     /// By how much each member's clock is ahead of ours, in milliseconds, as last measured.
@@ -292,10 +347,14 @@ impl Liveness {
             // It was suspended. What others have sent meanwhile is still to be taken.
             for peer in self.peers.values_mut() {
                 peer.heard = peer.heard.plus(ms).min(now);
+                peer.expected = peer.expected.map(|(since, _)| (since.plus(ms).min(now), now));
+                // It has to know who still answers, distant or not.
+                peer.expect(now, now);
             }
         }
-        let unsuspected = self.peers.values().filter(|peer| !peer.suspected).count();
-        let silent = self.peers.values().filter(|peer| peer.is_silent(SUSPECT_MS, now)).count();
+        let near = || self.peers.values().filter(|peer| peer.is_near);
+        let unsuspected = near().filter(|peer| peer.suspected.is_none()).count();
+        let silent = near().filter(|peer| peer.is_silent(SUSPECT_MS, now)).count();
         let quiet = silent >= QUIET_PEERS_MIN && silent * 2 > unsuspected;
         if quiet && !self.health.quiet {
             self.health.worsen(now);
@@ -304,8 +363,64 @@ impl Liveness {
         self.health.improve(now);
     }
 
+    /// That member is there.
+    fn note_alive(&mut self, name: &MemberName, now: Time) {
+        let Some(peer) = self.peers.get_mut(name) else {
+            return;
+        };
+        peer.heard = now;
+        peer.expected = None;
+        if peer.suspected.take().is_some() {
+            self.events.push_back(LivenessEvent::Reachable(name.clone(), peer.inc));
+        }
+    }
+
+    /// How much longer than usual the silence of a distant peer is borne: as much as that of more
+    /// than half of the neighbours, whose lines are no worse.
+    fn usual_patience(&self) -> u64 {
+        let mut all: Vec<u64> =
+            self.peers.values().filter(|peer| peer.is_near).map(|peer| peer.patience).collect();
+        all.sort_unstable();
+        all.get(all.len() / 2).copied().unwrap_or(1)
+    }
+
+    /// Heartbeats to the neighbours, if it is time, and to the distant peers that are to be asked.
+    fn beat_all(&mut self, now: Time) {
+        let is_time = now >= self.next_beat;
+        if is_time {
+            self.next_beat = now.plus(HEARTBEAT_MS);
+        }
+        let mut names = Vec::new();
+        for (name, peer) in &mut self.peers {
+            let is_due = match &mut peer.expected {
+                Some((_, ask_at)) if now >= *ask_at => {
+                    *ask_at = now.plus(HEARTBEAT_MS);
+                    true
+                }
+                _ => peer.is_near && is_time,
+            };
+            if is_due {
+                names.push(name.clone());
+            }
+        }
+        for name in names {
+            self.beat(&name, now);
+        }
+    }
+
     fn beat(&mut self, name: &MemberName, now: Time) {
-        let echo = self.peers.get(name).and_then(|peer| peer.last);
+        let Some(peer) = self.peers.get(name) else {
+            return;
+        };
+        // Without an echo it is a question: to a distant peer, unless this is the answer to what
+        // arrived just now; and to a neighbour that is late, as it may go by an earlier view, in
+        // which it is none.
+        let echo_ms_max = match (&self.near, peer.is_near) {
+            (None, _) => u64::MAX,
+            (Some(_), true) => BEAT_LATE_MS,
+            (Some(_), false) => 0,
+        };
+        let echo = peer.last.filter(|(_, arrived)| now.since(*arrived) <= echo_ms_max);
         let echo = echo.map(|(theirs, arrived)| (theirs, now.since(arrived)));
         self.events.push_back(LivenessEvent::Send(name.clone(), Heartbeat { sent: now, echo }));
     }
@@ -332,37 +447,6 @@ impl Liveness {
         }
         off * 2 > measured && (measured > 1 || latest)
     }
-}
-
-/// How far a clock is ahead, as far as one exchange tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Offset {
-    /// In milliseconds.
-    ahead_ms: i64,
-    /// By how much that may be wrong, in milliseconds: half of what the exchange took, if one way
-    /// took all of it.
-    error_ms: u64,
-}
-
-impl Offset {
-    /// True if it is beyond what counts against the clock even if it was measured as badly as can
-    /// be: a process under load is heard late, and its clock is right.
-    const fn is_too_far(self) -> bool {
-        self.ahead_ms.unsigned_abs() > OFFSET_MS_MAX + self.error_ms
-    }
-}
-
-/// How far the peer's clock is ahead, from the four readings of one exchange, as NTP does (RFC 5905
-/// section 8): `t1` ours at sending, `t2` theirs at arrival, `t3` theirs at answering, `t4` ours at
-/// its arrival. `None` if the exchange took longer than a second: then it says little.
-fn offset(t1: Time, t2: Time, t3: Time, t4: Time) -> Option<Offset> {
-    // A peer may name any numbers; in these bounds no sum of four of them overflows.
-    let signed = |time: Time| i64::try_from(time.0).ok().filter(|ms| *ms < 1 << 60);
-    let (t1, t2, t3, t4) = (signed(t1)?, signed(t2)?, signed(t3)?, signed(t4)?);
-    let round_trip = (t4 - t1) - (t3 - t2);
-    let ahead_ms = ((t2 - t1) + (t3 - t4)) / 2;
-    let error_ms = round_trip.unsigned_abs().div_ceil(2);
-    (0..=1_000).contains(&round_trip).then_some(Offset { ahead_ms, error_ms })
 }
 
 #[cfg(test)]

@@ -255,7 +255,7 @@ impl Driver {
             (Ok(Frame::Envelope(envelope)), transport::Lane::Live | transport::Lane::Bulk)
                 if envelope.shard < SHARDS =>
             {
-                let Some(inc) = self.links.inc_of(peer) else {
+                let Some(inc) = self.links.sender(peer) else {
                     // It is not a member yet, or not any more, or this node does not know yet.
                     self.meters.frames_of_strangers.count();
                     return;
@@ -264,6 +264,8 @@ impl Driver {
                 self.with_shard(shard, |node, now| node.handle_message(inc, envelope, now));
             }
             (Ok(Frame::Letter(letter)), transport::Lane::Control) if self.notices.is_some() => {
+                // It shows that a member is there, whoever it is.
+                let _ = self.links.sender(peer);
                 self.notify(Notice::Letter(peer.clone(), letter));
             }
             #[cfg(feature = "next")]

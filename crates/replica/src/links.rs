@@ -7,12 +7,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
+use protocol::limits::NEIGHBOURS_A_SIDE;
 use protocol::wire::{Hello, WIRE_VERSION, WIRE_VERSION_MIN, WireError, range, versions};
-use protocol::{Copies, Liveness, MemberName, View};
-use session::Inc;
+use protocol::{Copies, Liveness, MemberName, View, neighbours};
+use session::{Inc, Time};
 use sha2::{Digest as _, Sha256};
 use transport::{ClusterName, NodeName};
 
@@ -63,10 +65,27 @@ pub(crate) struct Links {
 
 #[derive(Debug, Default)]
 struct Names {
-    by_inc: BTreeMap<Inc, NodeName>,
-    by_name: BTreeMap<NodeName, Inc>,
+    by_inc: BTreeMap<Inc, Arc<Peer>>,
+    by_name: BTreeMap<NodeName, Arc<Peer>>,
     /// The latest version of the wire that the other end of each link speaks as well.
     versions: BTreeMap<NodeName, u8>,
+}
+
+/// A member that there is, or was, a link with, and whether anything went over it lately.
+#[derive(Debug)]
+struct Peer {
+    name: NodeName,
+    inc: Inc,
+    sent: AtomicBool,
+    received: AtomicBool,
+}
+
+/// What went over the link with a member since this was asked last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Traffic {
+    pub(crate) peer: MemberName,
+    pub(crate) sent: bool,
+    pub(crate) received: bool,
 }
 
 /// How the process at the other end of a link has introduced itself.
@@ -103,7 +122,9 @@ impl Links {
     }
 
     fn new(own: &NodeName, hello: Hello, view: View, is_fixed: bool) -> Self {
-        let liveness = Liveness::new(hello.inc);
+        let mut liveness = Liveness::new(hello.inc);
+        let near = neighbours(&view, &member_name(own), NEIGHBOURS_A_SIDE);
+        liveness.handle_neighbours(near, Time(0));
         let agreed = Mutex::new(Agreed { view, liveness, linked: BTreeMap::new() });
         let protocol = AtomicU8::new(if is_fixed { WIRE_VERSION } else { WIRE_VERSION_MIN });
         Self { hello, own: own.clone(), is_fixed, agreed, names: RwLock::default(), protocol }
@@ -132,11 +153,32 @@ impl Links {
     }
 
     /// The member that runs as `inc`, as far as it was heard of, and the version of the wire in
-    /// which it is talked to.
+    /// which it is talked to. Something is about to be sent to it.
     pub(crate) fn route(&self, inc: Inc) -> Option<(NodeName, u8)> {
         let names = self.names.read();
-        let name = names.by_inc.get(&inc)?;
-        Some((name.clone(), self.limited(names.versions.get(name))))
+        let peer = names.by_inc.get(&inc)?;
+        mark(&peer.sent);
+        Some((peer.name.clone(), self.limited(names.versions.get(&peer.name))))
+    }
+
+    /// The process of `peer` that is at the other end of its link, if it is a member. Something came
+    /// from it.
+    pub(crate) fn sender(&self, peer: &NodeName) -> Option<Inc> {
+        let names = self.names.read();
+        let peer = names.by_name.get(peer)?;
+        mark(&peer.received);
+        Some(peer.inc)
+    }
+
+    /// The members with which there was traffic since this was called last.
+    pub(crate) fn take_traffic(&self) -> Vec<Traffic> {
+        let names = self.names.read();
+        let taken = names.by_inc.values().filter_map(|peer| {
+            let (sent, received) = (take(&peer.sent), take(&peer.received));
+            let peer = member_name(&peer.name);
+            (sent || received).then_some(Traffic { peer, sent, received })
+        });
+        taken.collect()
     }
 
     /// What the other end of the link with `peer` speaks; nothing once there is none.
@@ -146,6 +188,11 @@ impl Links {
             Some(version) => names.versions.insert(peer.clone(), version),
             None => names.versions.remove(peer),
         };
+    }
+
+    /// The name of this node.
+    pub(crate) fn own_name(&self) -> MemberName {
+        member_name(&self.own)
     }
 
     /// How this process introduces itself.
@@ -172,22 +219,24 @@ impl Links {
 
     /// The member that runs as `inc`, as far as it was heard of.
     pub(crate) fn name_of(&self, inc: Inc) -> Option<NodeName> {
-        self.names.read().by_inc.get(&inc).cloned()
+        self.names.read().by_inc.get(&inc).map(|peer| peer.name.clone())
     }
 
     /// The process of `peer` that is at the other end of its link, if it is a member.
     pub(crate) fn inc_of(&self, peer: &NodeName) -> Option<Inc> {
-        self.names.read().by_name.get(peer).copied()
+        self.names.read().by_name.get(peer).map(|peer| peer.inc)
     }
 
     /// The member `name` runs as `inc` from now on; as nothing if it is none, or none any more.
     pub(crate) fn note(&self, name: &NodeName, inc: Option<Inc>) {
         let mut names = self.names.write();
-        names.by_inc.retain(|_, known| known != name);
+        names.by_inc.retain(|_, known| known.name != *name);
         names.by_name.remove(name);
         if let Some(inc) = inc {
-            names.by_inc.insert(inc, name.clone());
-            names.by_name.insert(name.clone(), inc);
+            let (sent, received) = Default::default();
+            let peer = Arc::new(Peer { name: name.clone(), inc, sent, received });
+            names.by_inc.insert(inc, peer.clone());
+            names.by_name.insert(name.clone(), peer);
         }
     }
 
@@ -284,6 +333,17 @@ impl fmt::Display for Mismatch {
 fn hello(inc: Inc, copies: Copies, view_hash: u64) -> Hello {
     let (version, version_min) = (WIRE_VERSION, WIRE_VERSION_MIN);
     Hello { version, version_min, inc, shards: SHARDS, copies, view_hash }
+}
+
+/// A mark that is there is not made again: the memory of it is shared by all shards.
+fn mark(mark: &AtomicBool) {
+    if !mark.load(Ordering::Relaxed) {
+        mark.store(true, Ordering::Relaxed);
+    }
+}
+
+fn take(mark: &AtomicBool) -> bool {
+    mark.load(Ordering::Relaxed) && mark.swap(false, Ordering::Relaxed)
 }
 
 pub(crate) fn member_name(name: &NodeName) -> MemberName {
@@ -408,5 +468,25 @@ mod tests {
         );
         links.note(&peer, None);
         assert_eq!((links.name_of(Inc(4)), links.inc_of(&peer)), (None, None));
+    }
+
+    /// Tests rule D1: what is expected of a distant peer, and what shows that it is there.
+    #[test]
+    fn traffic_is_told_once() {
+        let links = Links::agreed_on(&"a".parse().unwrap(), 77, &"shop".parse().unwrap());
+        let peers: [NodeName; 3] = ["b", "c", "d"].map(|name| name.parse().unwrap());
+        for (peer, inc) in peers.iter().zip(4..) {
+            links.note(peer, Some(Inc(inc)));
+        }
+        assert_eq!(links.take_traffic(), []);
+        links.route(Inc(4));
+        assert_eq!(
+            (links.sender(&peers[1]), links.sender(&peers[1])),
+            (Some(Inc(5)), Some(Inc(5)))
+        );
+        let traffic =
+            |peer: &NodeName, sent| Traffic { peer: member_name(peer), sent, received: !sent };
+        assert_eq!(links.take_traffic(), [traffic(&peers[0], true), traffic(&peers[1], false)]);
+        assert_eq!(links.take_traffic(), []);
     }
 }

@@ -61,6 +61,7 @@ points! {
     Resized "the number of copies changes under load",
     LastSpeakerCrashed "a slot loses its last speaker to a crash",
     BudgetSpent "a repair request is deferred for the budget",
+    DistantSilent "a distant peer does not answer",
 }
 
 impl Point {

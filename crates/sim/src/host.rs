@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use protocol::{Copies, Liveness, MemberName, Node, Options, Rules, View, Zone};
+use protocol::{Copies, Liveness, MemberName, Node, Options, Rules, View, Zone, neighbours};
 use session::{Inc, LIMITS_DEFAULT, Time};
 
 use crate::check::transitions::Sealed;
@@ -58,6 +58,7 @@ pub(crate) struct Settings {
     pub(crate) repair_bytes_per_second: u64,
     pub(crate) bytes_max: usize,
     pub(crate) rules: Rules,
+    pub(crate) neighbours_a_side: usize,
 }
 
 impl Host {
@@ -130,6 +131,15 @@ impl Host {
             repair_bytes: 0,
         });
         self.paused = false;
+        self.find_neighbours(settings, now);
+    }
+
+    /// Who is near follows from the view.
+    pub(crate) fn find_neighbours(&mut self, settings: &Settings, now: Time) {
+        if let Some(process) = &mut self.process {
+            let near = neighbours(process.node.view(), &self.name, settings.neighbours_a_side);
+            process.liveness.handle_neighbours(near, now);
+        }
     }
 
     /// Its process, if it runs as `inc`.

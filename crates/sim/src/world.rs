@@ -12,7 +12,7 @@ use std::fmt;
 use std::rc::Rc;
 
 use fastrand::Rng;
-use protocol::limits::{OUTBOX_SESSIONS_MAX, REPAIR_BYTES_PER_SECOND};
+use protocol::limits::{NEIGHBOURS_A_SIDE, OUTBOX_SESSIONS_MAX, REPAIR_BYTES_PER_SECOND};
 use protocol::{Copies, Decision, Envelope, Heartbeat, Zone};
 use session::{Inc, SessionKey, Slot};
 
@@ -189,6 +189,8 @@ impl World {
                 usize::MAX
             },
             rules: scenario.rules,
+            // In every fourth world most are distant from each other, as in a cluster of hundreds.
+            neighbours_a_side: if seed % 4 == 3 { 1 } else { NEIGHBOURS_A_SIDE },
         };
         let network = Network::new(&mut rng, &kinds, nodes);
         let hosts = hosts(&mut rng, &kinds, nodes);

@@ -1,6 +1,10 @@
 //! Heartbeats: who is suspected and when, and what their clocks say.
 
+use super::health::{HEALTH_MAX, HEALTH_MIN, HEALTHY_MS, TICK_LATE_MS};
+use super::offset::OFFSET_MS_MAX;
 use super::*;
+
+mod distant;
 
 fn drain(liveness: &mut Liveness) -> Vec<LivenessEvent> {
     std::iter::from_fn(|| liveness.poll_event()).collect()

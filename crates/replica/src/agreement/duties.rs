@@ -90,6 +90,7 @@ impl Steward {
         let now_ms = self.now_ms();
         self.suspects.handle_report(me, self.suspected.clone(), now_ms);
         let removed = self.suspects.decide(&chart.view, me, term, now_ms);
+        self.driver.doubt(&self.suspects.doubted());
         let view = &chart.view;
         self.given_up.retain(|inc| view.contains(*inc));
         for inc in removed {

@@ -206,6 +206,8 @@ struct Steward {
     heard: BTreeMap<MemberName, Heard>,
     news_at: Instant,
     news: Option<News>,
+    /// How many times the same news has been told again.
+    told_again: u32,
     suspects: Suspects,
     /// Members that have answered since they are members, and when others became ones.
     met: BTreeSet<Inc>,
@@ -275,6 +277,7 @@ impl Steward {
             heard: BTreeMap::new(),
             news_at: now,
             news: None,
+            told_again: 0,
             suspects: Suspects::new(SuspectPolicy::default()),
             met: BTreeSet::new(),
             unmet: BTreeMap::new(),

@@ -2,14 +2,20 @@
 //! directories of the generation before. Decision 018.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use membership::{Group, Place, Settings, Store};
+use protocol::limits::{SUSPECT_MS, TICK_MS};
+use protocol::{Member, View};
 use session::Inc;
 use tokio::time::Instant;
 
 use super::Steward;
 use super::entering::bootstrap;
 use crate::links::member_name;
+
+/// Whoever is asked whether it is there and has not answered after so long is suspected.
+const ANSWERED: Duration = Duration::from_millis(SUSPECT_MS + 4 * TICK_MS);
 
 impl Steward {
     /// Makes membership anew with the members that this node reaches; their names.
@@ -20,7 +26,9 @@ impl Steward {
         let (store, Some(chart)) = (store.clone(), &self.chart) else {
             return Err("this node knows of no cluster: recover on one that does".to_owned());
         };
-        let (view, silent) = (chart.view.clone(), self.driver.suspects());
+        let view = chart.view.clone();
+        self.make_sure(&view).await;
+        let silent = self.driver.suspects();
         let name = member_name(&self.me.name);
         let stays = |inc: &Inc| !silent.contains(inc) || view.name_of(*inc) == Some(&name);
         let survivors: BTreeSet<Inc> =
@@ -34,6 +42,17 @@ impl Steward {
         .await?;
         tracing::warn!("membership is made anew with {}", names.join(", "));
         Ok(names)
+    }
+
+    /// In a large cluster a node does not know of everybody whether it is there, unless it asks.
+    async fn make_sure(&self, view: &View) {
+        let is_distant = |member: &&Member| !self.driver.is_near(&member.name);
+        let distant: BTreeSet<Inc> =
+            view.members.iter().filter(is_distant).filter_map(|member| member.inc).collect();
+        if !distant.is_empty() {
+            self.driver.doubt(&distant);
+            tokio::time::sleep(ANSWERED).await;
+        }
     }
 
     /// What there is to do about a directory of a generation that the cluster has left behind.

@@ -9,9 +9,14 @@ use tokio::time::Instant;
 use transport::NodeName;
 
 use super::Steward;
+use crate::links::member_name;
 
-/// News is told again after so long, also if it is none.
+/// News is told again after so long, also if it is none, to whoever goes by its silence.
 const NEWS_INTERVAL: Duration = Duration::from_millis(500);
+
+/// In a large cluster it is told again to the others after so many times that: it was told them when
+/// it was news, and this is for what was lost.
+const NEWS_TO_ALL: u32 = 60;
 
 impl Steward {
     pub(super) fn link(&mut self) {
@@ -40,17 +45,33 @@ impl Steward {
         self.driver.send_letter(peer, Letter::News(self.own_news()).to_bytes());
     }
 
-    /// Tells everybody, if there is news or it is time.
+    /// Tells everybody, if there is news; else, if it is time, whoever has to know that this node
+    /// is there, so that what an idle node tells does not grow with the cluster.
     pub(super) fn tell_all(&mut self) {
         let (news, now) = (self.own_news(), Instant::now());
-        if self.news.as_ref() == Some(&news) && now < self.news_at {
+        let is_news = self.news.as_ref() != Some(&news);
+        if !is_news && now < self.news_at {
             return;
         }
+        self.told_again = if is_news { 0 } else { self.told_again.wrapping_add(1) };
         let letter = Letter::News(news.clone()).to_bytes();
+        let everybody = self.told_again.is_multiple_of(NEWS_TO_ALL) || news.leads;
         for peer in self.driver.linked() {
-            self.driver.send_letter(&peer, letter.clone());
+            if everybody || self.is_told_always(&peer) {
+                self.driver.send_letter(&peer, letter.clone());
+            }
         }
         self.news = Some(news);
         self.news_at = now + NEWS_INTERVAL;
+    }
+
+    /// True for neighbours, for those who vote, among whom is the leader, and for whoever is no
+    /// member, or not yet.
+    fn is_told_always(&self, peer: &NodeName) -> bool {
+        let Some(chart) = &self.chart else { return true };
+        let name = member_name(peer);
+        self.driver.is_near(&name)
+            || chart.voters.values().any(|place| place.name == name)
+            || !chart.view.members.iter().any(|member| member.name == name)
     }
 }

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use protocol::View;
+use protocol::limits::NEIGHBOURS_A_SIDE;
 use protocol::wire::Frame;
+use protocol::{MemberName, View, neighbours};
 use session::{Inc, Time};
 use tokio::time::Instant;
 use transport::NodeName;
@@ -86,6 +87,8 @@ impl Driver {
     /// are not.
     fn meet(&self, agreed: &mut Agreed, now: Time) {
         let Agreed { view, liveness, linked } = agreed;
+        let near = neighbours(view, &self.links.own_name(), NEIGHBOURS_A_SIDE);
+        liveness.handle_neighbours(near, now);
         for (name, linked) in linked {
             let inc = process(view, name, linked.said);
             if inc == linked.inc {
@@ -100,6 +103,17 @@ impl Driver {
                 None => liveness.handle_down(name),
             }
         }
+    }
+
+    /// Asks those of these processes that are distant whether they are there.
+    // Rule D5.
+    pub(crate) fn doubt(&self, doubted: &BTreeSet<Inc>) {
+        self.with_agreed(|agreed, now| agreed.liveness.ask(doubted, now));
+    }
+
+    /// True if heartbeats go between that member and this process all the time.
+    pub(crate) fn is_near(&self, name: &MemberName) -> bool {
+        self.links.agreed().liveness.is_near(name)
     }
 
     /// Members that do not answer.

@@ -6,12 +6,40 @@ use protocol::Node;
 
 use super::Driver;
 use crate::clock::{Adjusted, Others};
+use crate::links::Traffic;
+
+/// The link with a peer that has been suspected for so long is made anew, in milliseconds: the peer
+/// may have come back at another address, or lost its end of it. That is 5 s after it was heard last,
+/// before which QUIC would hardly have tried again.
+const LINK_LOST_MS: u64 = 3_000;
 
 impl Driver {
     /// Time passed.
     pub(crate) fn handle_tick(&self) {
         self.adjust_clock();
-        self.with_agreed(|agreed, now| agreed.liveness.handle_tick(now));
+        let traffic = self.links.take_traffic();
+        let mut lost = Vec::new();
+        self.with_agreed(|agreed, now| {
+            // What was sent may be later than what came, or earlier: then one question too many.
+            for Traffic { peer, sent, received } in &traffic {
+                if *received {
+                    agreed.liveness.handle_received(peer, now);
+                }
+                if *sent {
+                    agreed.liveness.handle_sent(peer, now);
+                }
+            }
+            agreed.liveness.handle_tick(now);
+            // Whoever is no member yet is sent no heartbeats.
+            if self.links.own_inc(&agreed.view).is_some() {
+                lost.extend(agreed.liveness.suspected_for(LINK_LOST_MS, now).cloned());
+            }
+        });
+        for name in lost {
+            if let Ok(peer) = name.0.parse() {
+                self.endpoint.disconnect(&peer, "it does not answer");
+            }
+        }
         self.with_all(Node::handle_tick);
     }
 

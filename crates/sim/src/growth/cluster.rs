@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::iter;
 
 use fastrand::Rng;
-use protocol::limits::{OUTBOX_SESSIONS_MAX, REPAIR_BYTES_PER_SECOND, TICK_MS};
+use protocol::limits::{NEIGHBOURS_A_SIDE, OUTBOX_SESSIONS_MAX, REPAIR_BYTES_PER_SECOND, TICK_MS};
 use protocol::wire::Frame;
 use protocol::{
     Copies, Decision, Envelope, Event, Heartbeat, Liveness, LivenessEvent, MemberName, Node,
-    Options, Roster, Rules, Transmit, View, Zone,
+    Options, Roster, Rules, Transmit, View, Zone, neighbours,
 };
 use session::{Inc, SessionKey, Slot, Time};
 
@@ -149,6 +149,10 @@ impl Cluster {
         match happening {
             Happening::Message(to, envelope) => {
                 let shard = usize::from(envelope.shard);
+                if let Some(from) = self.places.get(&envelope.from) {
+                    let name = self.machines[*from].name.clone();
+                    self.machines[to].liveness.handle_received(&name, now);
+                }
                 self.drive(to, shard, |node, now| {
                     node.handle_message(envelope.from, *envelope, now);
                 });
@@ -224,6 +228,8 @@ impl Cluster {
         let sent: Vec<Transmit> = iter::from_fn(|| node.poll_transmit(now)).collect();
         for Transmit { to, lane, envelope } in sent {
             let Some(to) = self.places.get(&to).copied() else { continue };
+            let name = self.machines[to].name.clone();
+            self.machines[machine].liveness.handle_sent(&name, now);
             let frame = Frame::Envelope(envelope);
             self.traffic.count(Some(lane), &frame);
             if let Frame::Envelope(envelope) = frame {
@@ -251,13 +257,16 @@ fn machine(view: &View, name: MemberName, inc: Inc, seed: u64) -> Machine {
         repair_bytes_per_second: REPAIR_BYTES_PER_SECOND / u64::from(SHARDS),
         bytes_max: usize::MAX,
         rules: Rules::default(),
+        neighbours_a_side: NEIGHBOURS_A_SIDE,
     };
     let options = host::options(&settings, inc, name.clone(), seed);
     let node = |shard: u16| {
         let noise_seed = options.noise_seed.wrapping_add(u64::from(shard));
         Node::new(Options { shard, noise_seed, ..options.clone() }, view.clone(), Time(BEGIN_MS))
     };
-    Machine { name, inc, liveness: Liveness::new(inc), shards: (0..SHARDS).map(node).collect() }
+    let mut liveness = Liveness::new(inc);
+    liveness.handle_neighbours(neighbours(view, &name, NEIGHBOURS_A_SIDE), Time(BEGIN_MS));
+    Machine { name, inc, liveness, shards: (0..SHARDS).map(node).collect() }
 }
 
 /// The view when all members have joined and the transition to them is over.

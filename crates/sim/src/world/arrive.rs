@@ -32,6 +32,9 @@ impl World {
                     && envelope.epoch > view.epoch;
                 let forwarded = matches!(envelope.message, protocol::Message::Forwarded { .. });
                 process.node.handle_message(from, *envelope, now);
+                if let Some(name) = process.node.view().name_of(from) {
+                    process.liveness.handle_received(name, now);
+                }
                 self.handling_forwarded = forwarded;
                 self.handling_later_ack = later_ack && self.scenario.is_agreed();
                 if foreign && self.scenario.is_agreed() {
@@ -73,7 +76,12 @@ impl World {
                     }
                 }
                 LivenessEvent::Reachable(_, inc) => process.node.handle_reachable(inc, true, now),
-                LivenessEvent::Suspected(_, inc) => process.node.handle_reachable(inc, false, now),
+                LivenessEvent::Suspected(name, inc) => {
+                    if !process.liveness.is_near(&name) {
+                        self.coverage.hit(Point::DistantSilent);
+                    }
+                    process.node.handle_reachable(inc, false, now);
+                }
                 LivenessEvent::ClockFault(fault) => process.node.handle_clock_fault(fault),
             }
             self.settle_node(host)?;
@@ -134,6 +142,12 @@ impl World {
 
     fn route(&mut self, host: usize, transmit: Transmit) -> Result<(), Violation> {
         let Transmit { to, lane, mut envelope } = transmit;
+        let now = self.hosts[host].now(self.now_us);
+        if let Some(process) = &mut self.hosts[host].process
+            && let Some(name) = process.node.view().name_of(to)
+        {
+            process.liveness.handle_sent(name, now);
+        }
         self.count(lane, &envelope);
         self.check_push_back(host, &envelope)?;
         let is_target = |h: &Host| h.process.as_ref().is_some_and(|p| p.inc == to);

@@ -250,6 +250,7 @@ impl World {
         self.note_sealed(host, agreed);
         let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
         process.node.handle_view(agreed.view.clone(), now);
+        self.hosts[host].find_neighbours(&self.settings, now);
         self.trace(|_| format!("n{} goes by {number:?}", host + 1));
         self.check_view(host)
     }
