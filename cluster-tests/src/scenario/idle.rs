@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use protocol::limits::{HEARTBEAT_MS, REPAIR_INTERVAL_MS};
+use protocol::limits::{HEARTBEAT_MS, NEIGHBOURS_A_SIDE, REPAIR_INTERVAL_MS};
 use replica::limits::SHARDS;
 
 use super::crowd::Crowd;
@@ -17,11 +17,15 @@ use crate::service::Service;
 /// Heartbeats to each peer in a second.
 const HEARTBEATS: f64 = 1e3 / HEARTBEAT_MS as f64;
 
-/// Times a second that a node tells each peer how it stands, if there is no news.
+/// Times a second that a node tells neighbours and voters how it stands, if there is no news, and
+/// the leader everybody.
 const NEWS: f64 = 2.0;
 
+/// The same for everybody else, once in half a minute.
+const RARE_NEWS: f64 = 1.0 / 30.0;
+
 /// Signs of life in a second on both connections of a link, if nothing else goes over them.
-const KEEP_ALIVES: f64 = 4.0;
+const KEEP_ALIVES: f64 = 2.0 / 10.0;
 
 /// Messages of comparisons to each peer in a second: of every shard a question, the word that it is
 /// done, and an answer to the peer's. The interval may be shorter by a fifth.
@@ -43,10 +47,12 @@ const ACK_BYTES: f64 = 48.0;
 
 /// What a node may send each peer in a second, in bytes: every message in a datagram of its own, and
 /// as many acknowledgements, because the peer sends as much.
-const PER_PEER: f64 = HEARTBEATS * alone(HEARTBEAT_BYTES)
-    + NEWS * alone(NEWS_BYTES)
+const PER_PEER: f64 = RARE_NEWS * alone(NEWS_BYTES)
     + KEEP_ALIVES * alone(0.0)
     + COMPARISONS * alone(COMPARISON_BYTES);
+
+/// What it may send each neighbour beside that.
+const PER_NEIGHBOUR: f64 = HEARTBEATS * alone(HEARTBEAT_BYTES);
 
 /// What the leader may send each other voter beside that, and a voter the leader.
 const PER_VOTER: f64 = RAFT * alone(RAFT_BYTES);
@@ -80,20 +86,34 @@ fn measure(cluster: &Cluster, settings: &Settings, watch: &Watch, row: &mut Row)
     let rates: Vec<Rates> =
         before.iter().zip(&after).map(|(before, after)| after.since(before)).collect();
     row.note(Idle::of(&rates, settings.period).to_string());
-    let bound = bound(nodes.len());
-    for (node, rates) in nodes.iter().zip(&rates).filter(|(_, rates)| rates.bytes > bound) {
-        let (node, bytes) = (name(*node), rates.bytes);
-        row.object(format!(
-            "{node} sends {bytes:.0} bytes a second, and at most {bound:.0} may be"
-        ));
+    let leader = leader(cluster)?;
+    for (node, rates) in nodes.iter().map(|node| name(*node)).zip(&rates) {
+        let (bytes, bound) = (rates.bytes, bound(nodes.len(), leader == node));
+        if bytes > bound {
+            row.object(format!(
+                "{node} sends {bytes:.0} bytes a second, and at most {bound:.0} may be"
+            ));
+        }
     }
     Ok(())
 }
 
 /// What a node of so many may send in a second, in bytes.
-fn bound(nodes: usize) -> f64 {
+fn bound(nodes: usize, leads: bool) -> f64 {
     let others = |count: usize| count.saturating_sub(1) as f64;
-    others(nodes) * PER_PEER + others(nodes.min(VOTERS)) * PER_VOTER
+    let near = others(nodes).min(2.0 * NEIGHBOURS_A_SIDE as f64);
+    let told = if leads { others(nodes) } else { others(nodes).min(near + VOTERS as f64) };
+    others(nodes) * PER_PEER
+        + near * PER_NEIGHBOUR
+        + told * NEWS * alone(NEWS_BYTES)
+        + others(nodes.min(VOTERS)) * PER_VOTER
+}
+
+fn leader(cluster: &Cluster) -> Result<String> {
+    let first = *cluster.running().first().context("nobody runs")?;
+    let status = cluster.status(first)?;
+    let leader = status["leader"].as_str().context("nobody leads")?;
+    Ok(leader.to_owned())
 }
 
 /// What a node has sent since its start, in all and by lane.
@@ -168,7 +188,7 @@ impl Idle {
 impl fmt::Display for Idle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { nodes, period, most, mean } = self;
-        let (peers, bound) = (nodes.saturating_sub(1) as f64, bound(*nodes));
+        let (peers, bound) = (nodes.saturating_sub(1) as f64, bound(*nodes, false));
         write!(
             f,
             "each of {nodes} nodes, idle for {period:?}, sent {:.0} bytes a second (the most {most:.0}, \

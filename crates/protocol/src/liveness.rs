@@ -207,7 +207,7 @@ impl Liveness {
         }
         self.events.push_back(LivenessEvent::Reachable(name.clone(), inc));
         self.beat(name, now);
-        self.handle_sent(name, now);
+        self.handle_asked(name, now);
     }
 
     /// Its connection is down.
@@ -246,8 +246,11 @@ impl Liveness {
         }
     }
 
-    /// Something was sent to that member. If nothing comes back from a distant one, it is asked.
-    pub fn handle_sent(&mut self, name: &MemberName, now: Time) {
+    /// Something was sent to that member that it answers ([`Message::wants_answer`]). If nothing
+    /// comes back from a distant one, it is asked whether it is there.
+    ///
+    /// [`Message::wants_answer`]: crate::Message::wants_answer
+    pub fn handle_asked(&mut self, name: &MemberName, now: Time) {
         if let Some(peer) = self.peers.get_mut(name) {
             peer.expect(now, now.plus(HEARTBEAT_MS));
         }

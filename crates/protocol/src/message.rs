@@ -162,6 +162,31 @@ pub enum Message {
     Pull,
 }
 
+impl Message {
+    /// True if the receiver answers it as long as it is there.
+    // Rule D1.
+    #[must_use]
+    pub const fn wants_answer(&self) -> bool {
+        match self {
+            Self::Deltas(_)
+            | Self::Fetch { .. }
+            | Self::Forward { .. }
+            | Self::Root { .. }
+            | Self::Compare { .. }
+            | Self::Need { .. } => true,
+            Self::Ack { .. }
+            | Self::Fetched { .. }
+            | Self::Forwarded { .. }
+            | Self::Same { .. }
+            | Self::Digests { .. }
+            | Self::List { .. }
+            | Self::Supplied { .. }
+            | Self::Compared { .. }
+            | Self::Pull => false,
+        }
+    }
+}
+
 /// Deltas of the sessions that were dirty when the lane could take more.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Batch {

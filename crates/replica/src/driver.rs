@@ -371,7 +371,7 @@ impl Driver {
             let _ = asker.send(answer);
         }
         for Transmit { to, lane, envelope } in output.transmits {
-            let Some((peer, version)) = self.links.route(to) else {
+            let Some((peer, version)) = self.links.route(to, &envelope.message) else {
                 self.meters.sends_unlinked.count();
                 continue;
             };

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use protocol::limits::NEIGHBOURS_A_SIDE;
 use protocol::wire::{Hello, WIRE_VERSION, WIRE_VERSION_MIN, WireError, range, versions};
-use protocol::{Copies, Liveness, MemberName, View, neighbours};
+use protocol::{Copies, Liveness, MemberName, Message, View, neighbours};
 use session::{Inc, Time};
 use sha2::{Digest as _, Sha256};
 use transport::{ClusterName, NodeName};
@@ -76,7 +76,7 @@ struct Names {
 struct Peer {
     name: NodeName,
     inc: Inc,
-    sent: AtomicBool,
+    asked: AtomicBool,
     received: AtomicBool,
 }
 
@@ -84,7 +84,8 @@ struct Peer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Traffic {
     pub(crate) peer: MemberName,
-    pub(crate) sent: bool,
+    /// It was sent something that it answers.
+    pub(crate) asked: bool,
     pub(crate) received: bool,
 }
 
@@ -153,11 +154,13 @@ impl Links {
     }
 
     /// The member that runs as `inc`, as far as it was heard of, and the version of the wire in
-    /// which it is talked to. Something is about to be sent to it.
-    pub(crate) fn route(&self, inc: Inc) -> Option<(NodeName, u8)> {
+    /// which it is talked to. It is about to be sent that message.
+    pub(crate) fn route(&self, inc: Inc, message: &Message) -> Option<(NodeName, u8)> {
         let names = self.names.read();
         let peer = names.by_inc.get(&inc)?;
-        mark(&peer.sent);
+        if message.wants_answer() {
+            mark(&peer.asked);
+        }
         Some((peer.name.clone(), self.limited(names.versions.get(&peer.name))))
     }
 
@@ -174,9 +177,9 @@ impl Links {
     pub(crate) fn take_traffic(&self) -> Vec<Traffic> {
         let names = self.names.read();
         let taken = names.by_inc.values().filter_map(|peer| {
-            let (sent, received) = (take(&peer.sent), take(&peer.received));
+            let (asked, received) = (take(&peer.asked), take(&peer.received));
             let peer = member_name(&peer.name);
-            (sent || received).then_some(Traffic { peer, sent, received })
+            (asked || received).then_some(Traffic { peer, asked, received })
         });
         taken.collect()
     }
@@ -233,8 +236,8 @@ impl Links {
         names.by_inc.retain(|_, known| known.name != *name);
         names.by_name.remove(name);
         if let Some(inc) = inc {
-            let (sent, received) = Default::default();
-            let peer = Arc::new(Peer { name: name.clone(), inc, sent, received });
+            let (asked, received) = Default::default();
+            let peer = Arc::new(Peer { name: name.clone(), inc, asked, received });
             names.by_inc.insert(inc, peer.clone());
             names.by_name.insert(name.clone(), peer);
         }
@@ -422,7 +425,7 @@ mod tests {
         let peer: NodeName = "b".parse().unwrap();
         let links = Links::agreed_on(&"a".parse().unwrap(), 77, &"shop".parse().unwrap());
         links.note(&peer, Some(Inc(3)));
-        let route = || links.route(Inc(3)).map(|(_, version)| version);
+        let route = || links.route(Inc(3), &Message::Pull).map(|(_, version)| version);
         assert_eq!((links.version_for(&peer), route()), (WIRE_VERSION_MIN, Some(WIRE_VERSION_MIN)));
         links.note_version(&peer, Some(WIRE_VERSION_MIN + 2));
         assert_eq!(links.version_for(&peer), WIRE_VERSION_MIN, "no view yet");
@@ -479,13 +482,14 @@ mod tests {
             links.note(peer, Some(Inc(inc)));
         }
         assert_eq!(links.take_traffic(), []);
-        links.route(Inc(4));
+        links.route(Inc(4), &Message::Need { request: 1, wants: Vec::new() });
+        links.route(Inc(6), &Message::Pull);
         assert_eq!(
             (links.sender(&peers[1]), links.sender(&peers[1])),
             (Some(Inc(5)), Some(Inc(5)))
         );
         let traffic =
-            |peer: &NodeName, sent| Traffic { peer: member_name(peer), sent, received: !sent };
+            |peer: &NodeName, asked| Traffic { peer: member_name(peer), asked, received: !asked };
         assert_eq!(links.take_traffic(), [traffic(&peers[0], true), traffic(&peers[1], false)]);
         assert_eq!(links.take_traffic(), []);
     }

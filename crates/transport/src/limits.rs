@@ -100,11 +100,14 @@ pub struct Limits {
     /// Connections at once, of all peers; more are refused.
     pub connections_max: usize,
     /// Silence after which a control connection is given up, on both sides; the setting of the
-    /// node that dialed holds.
+    /// node that dialed holds. Long, as it has to outlast some `keep_alive_interval`: who has an
+    /// own way to notice that a peer does not answer ends the link sooner
+    /// ([`Endpoint::disconnect`](crate::Endpoint::disconnect)).
     pub control_idle_timeout: Duration,
     /// Silence after which a data connection is given up.
     pub data_idle_timeout: Duration,
-    /// Idle time after which a sign of life is sent.
+    /// Idle time after which a sign of life is sent: in a large cluster most links are idle, and a
+    /// node has two connections with each other node.
     pub keep_alive_interval: Duration,
     /// Time for one attempt to connect, from the first packet to the exchanged hellos.
     pub connect_timeout: Duration,
@@ -132,9 +135,9 @@ impl Default for Limits {
             handshakes_max: 64,
             handshakes_before_retry: 16,
             connections_max: 2048,
-            control_idle_timeout: Duration::from_secs(5),
+            control_idle_timeout: Duration::from_secs(30),
             data_idle_timeout: Duration::from_secs(30),
-            keep_alive_interval: Duration::from_millis(500),
+            keep_alive_interval: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(3),
             backoff_min: Duration::from_millis(50),
             backoff_max: Duration::from_secs(5),

@@ -20,13 +20,13 @@ impl Driver {
         let traffic = self.links.take_traffic();
         let mut lost = Vec::new();
         self.with_agreed(|agreed, now| {
-            // What was sent may be later than what came, or earlier: then one question too many.
-            for Traffic { peer, sent, received } in &traffic {
+            // The question may be older than what came: then it is asked once too often.
+            for Traffic { peer, asked, received } in &traffic {
                 if *received {
                     agreed.liveness.handle_received(peer, now);
                 }
-                if *sent {
-                    agreed.liveness.handle_sent(peer, now);
+                if *asked {
+                    agreed.liveness.handle_asked(peer, now);
                 }
             }
             agreed.liveness.handle_tick(now);

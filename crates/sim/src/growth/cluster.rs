@@ -228,8 +228,10 @@ impl Cluster {
         let sent: Vec<Transmit> = iter::from_fn(|| node.poll_transmit(now)).collect();
         for Transmit { to, lane, envelope } in sent {
             let Some(to) = self.places.get(&to).copied() else { continue };
-            let name = self.machines[to].name.clone();
-            self.machines[machine].liveness.handle_sent(&name, now);
+            if envelope.message.wants_answer() {
+                let name = self.machines[to].name.clone();
+                self.machines[machine].liveness.handle_asked(&name, now);
+            }
             let frame = Frame::Envelope(envelope);
             self.traffic.count(Some(lane), &frame);
             if let Frame::Envelope(envelope) = frame {

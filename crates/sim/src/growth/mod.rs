@@ -170,6 +170,8 @@ fn held(cluster: &Cluster) -> Held {
 mod tests {
     use std::num::NonZeroU16;
 
+    use protocol::limits::NEIGHBOURS_A_SIDE;
+
     use super::*;
 
     fn small(members: usize, held_by: Copies) -> Plan {
@@ -208,13 +210,15 @@ mod tests {
         }
     }
 
-    /// Tests rule D1: of what an idle node sends, this grows with the members.
+    /// Tests rule D1: twice a second to each other member, if there are few, and to so many.
     #[test]
-    fn heartbeats_go_to_each_other_member_twice_a_second() {
-        for members in [2, 8] {
-            let figures = measure(&small(members, Copies::All), 1);
-            let others = (members - 1) as f64;
-            assert!(near(figures.idle_heartbeats.messages, 2.0 * others), "{figures:?}");
+    fn heartbeats_go_to_neighbours_and_to_nobody_else() {
+        let two = NonZeroU16::new(2).map_or(Copies::All, Copies::Count);
+        for members in [2, 8, 17, 30] {
+            let plan = Plan { sessions: 5, ..small(members, two) };
+            let figures = measure(&plan, 1);
+            let neighbours = (members - 1).min(2 * NEIGHBOURS_A_SIDE) as f64;
+            assert!(near(figures.idle_heartbeats.messages, 2.0 * neighbours), "{figures:?}");
         }
     }
 

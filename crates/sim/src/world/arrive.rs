@@ -143,10 +143,11 @@ impl World {
     fn route(&mut self, host: usize, transmit: Transmit) -> Result<(), Violation> {
         let Transmit { to, lane, mut envelope } = transmit;
         let now = self.hosts[host].now(self.now_us);
-        if let Some(process) = &mut self.hosts[host].process
+        if envelope.message.wants_answer()
+            && let Some(process) = &mut self.hosts[host].process
             && let Some(name) = process.node.view().name_of(to)
         {
-            process.liveness.handle_sent(name, now);
+            process.liveness.handle_asked(name, now);
         }
         self.count(lane, &envelope);
         self.check_push_back(host, &envelope)?;

@@ -60,8 +60,8 @@ fn nothing_goes_to_a_distant_peer_of_whom_nothing_is_expected() {
 #[test]
 fn a_distant_peer_that_owes_an_answer_is_asked_and_suspected() {
     let mut liveness = in_a_large_cluster();
-    liveness.handle_sent(&"d".into(), Time(20_000));
-    liveness.handle_sent(&"d".into(), Time(20_300));
+    liveness.handle_asked(&"d".into(), Time(20_000));
+    liveness.handle_asked(&"d".into(), Time(20_300));
     let asked = (20_500..=22_000).step_by(HEARTBEAT_MS as usize).map(|ms| (ms, "asked"));
     let mut expected: Vec<_> = asked.collect();
     expected.extend([(22_050, "suspected"), (22_500, "asked"), (23_000, "asked")]);
@@ -79,12 +79,12 @@ fn a_distant_peer_that_owes_an_answer_is_asked_and_suspected() {
 fn whatever_comes_from_a_distant_peer_is_a_sign_of_life() {
     let mut liveness = in_a_large_cluster();
     for ms in (20_000..30_000).step_by(400) {
-        liveness.handle_sent(&"d".into(), Time(ms));
+        liveness.handle_asked(&"d".into(), Time(ms));
         assert_eq!(run(&mut liveness, ms..ms + 400), []);
         liveness.handle_received(&"d".into(), Time(ms + 390));
     }
     run(&mut liveness, 30_000..40_000);
-    liveness.handle_sent(&"d".into(), Time(40_000));
+    liveness.handle_asked(&"d".into(), Time(40_000));
     run(&mut liveness, 40_000..43_000);
     liveness.handle_received(&"d".into(), Time(43_000));
     assert_eq!(of_the_distant(&mut liveness), ["reachable"]);
@@ -137,7 +137,7 @@ fn whom_others_doubt_is_asked_at_once() {
 fn the_silence_of_the_distant_is_borne_as_that_of_most_neighbours() {
     let mut liveness = in_a_large_cluster();
     liveness.peers.get_mut(&"b".into()).unwrap().patience = 2;
-    liveness.handle_sent(&"d".into(), Time(20_000));
+    liveness.handle_asked(&"d".into(), Time(20_000));
     let suspected = run(&mut liveness, 20_000..30_000).into_iter().find(|(_, w)| *w == "suspected");
     assert_eq!(suspected, Some((20_000 + 2 * SUSPECT_MS + TICK_MS, "suspected")));
 }
