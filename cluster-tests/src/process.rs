@@ -1,7 +1,8 @@
 //! One process: its lines, its signals, its end.
 
 use std::collections::VecDeque;
-use std::io::{BufRead as _, BufReader, Read};
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -15,6 +16,10 @@ use crate::wait::{PATIENCE, wait_for_within, wait_until};
 
 /// Lines of the standard error that are kept: the last ones.
 const ERROR_LINES_MAX: usize = 200;
+
+/// A folder in which each process writes its whole standard error into a file of its own, named by
+/// its number: what a run of half an hour came to is rarely explained by the last lines.
+const LOGS: &str = "CLUSTER_TESTS_LOGS";
 
 /// Between two looks whether it has ended.
 const LOOK: Duration = Duration::from_millis(5);
@@ -44,7 +49,14 @@ impl Process {
         }
         if let Some(err) = child.stderr.take() {
             let errors = Arc::clone(&errors);
-            each_line(err, move |line| keep(&errors, line));
+            let mut whole = log_file(child.id())?;
+            each_line(err, move |line| {
+                if let Some(file) = &mut whole {
+                    // The test does not fail for its log.
+                    let _ = writeln!(file, "{line}");
+                }
+                keep(&errors, line);
+            });
         }
         let stdin = child.stdin.take();
         Ok(Self { child, lines: Mutex::new(lines), errors, _stdin: stdin })
@@ -146,6 +158,13 @@ impl Drop for Process {
         // It may have ended already.
         let _ = self.kill();
     }
+}
+
+fn log_file(id: u32) -> Result<Option<File>> {
+    let Some(folder) = std::env::var_os(LOGS).map(PathBuf::from) else { return Ok(None) };
+    let file = File::create(folder.join(format!("{id}.log")));
+    file.map(Some)
+        .with_context(|| format!("{LOGS}: nothing can be written to {}", folder.display()))
 }
 
 fn keep(errors: &Mutex<VecDeque<String>>, line: String) {

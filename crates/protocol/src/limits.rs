@@ -97,8 +97,9 @@ pub const LOADS_PER_PEER_MAX: usize = LOADS_FOR_PEERS_MAX / 4;
 /// After this long the members that were not asked at first are asked too, in milliseconds (K2).
 pub const LOAD_WIDEN_MS: u64 = 20;
 
-/// How long a node that has to ask others waits for any of them to become reachable before it says
-/// that the session is unavailable, in milliseconds: a new connection takes less.
+/// How long a request waits for a node that has to answer and is out of sight, before it is told that
+/// the session is unavailable, in milliseconds; at most to its deadline. A new connection takes less:
+/// when a line heals, its two ends do not see each other again in the moment in which others do.
 pub const HOPELESS_MS: u64 = 1_000;
 
 /// A fetch without an answer is repeated after this long, in milliseconds: fetches are harmless.
@@ -184,5 +185,6 @@ const _: () = assert!(ROUND_REPEAT_MS * 4 < ROUND_STALL_MS);
 const _: () = assert!(LOADS_PER_PEER_MAX * 2 <= LOADS_FOR_PEERS_MAX);
 const _: () = assert!(LOADS_FOR_PEERS_MAX < LOADS_MAX && FORWARDS_PER_PEER_MAX < FORWARDS_MAX);
 const _: () = assert!(ASK_EVERYONE_MS > 2 * FETCH_RETRY_MS && ASK_EVERYONE_MS < SUSPECT_MS);
+const _: () = assert!(HOPELESS_MS > HEARTBEAT_MS && HOPELESS_MS < SUSPECT_MS);
 const _: () = assert!(ROUND_STALL_MS < REPAIR_INTERVAL_MS);
 const _: () = assert!(NEWCOMER_MS > UNREACHABLE_MS);

@@ -79,7 +79,7 @@ impl Load {
     }
 
     /// The peer on whose behalf it waits; `None`: a request of this process.
-    fn peer(&self) -> Option<Inc> {
+    pub(crate) fn peer(&self) -> Option<Inc> {
         match &self.purpose {
             Purpose::Commit(Asker::Peer(peer, _), _) => Some(*peer),
             Purpose::Commit(Asker::Local(_), _) | Purpose::Open(_) => None,

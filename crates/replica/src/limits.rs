@@ -8,7 +8,8 @@ use session::Slot;
 /// batch of one node's shard fits one shard of its receiver.
 pub const SHARDS: u16 = 16;
 
-/// How long a request waits for a copy of its session before it is told to come again.
+/// How long a request waits for a copy of its session before it is told to come again; where nobody
+/// who may have it comes into sight, it is told so after `protocol::limits::HOPELESS_MS`.
 pub const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a commit waits for a node that may execute it. Waiting for acknowledgements is
@@ -54,4 +55,6 @@ pub(crate) const SLEW_HORIZON_S: i64 = 10;
 pub(crate) const STEP_US: i64 = 200_000;
 
 const _: () = assert!(Slot::COUNT.is_multiple_of(SHARDS));
+const _: () = assert!(OPEN_TIMEOUT.as_millis() > protocol::limits::HOPELESS_MS as u128);
+const _: () = assert!(COMMIT_TIMEOUT.as_millis() > protocol::limits::HOPELESS_MS as u128);
 const _: () = assert!(COMMIT_TIMEOUT.as_millis() < protocol::limits::REQUEST_MS_MAX as u128);

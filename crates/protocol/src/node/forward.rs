@@ -71,21 +71,19 @@ impl Node {
                 let asker = Asker::Local(outgoing.ticket);
                 self.ask_everyone(asker, outgoing.commit, deadline, now);
             }
-        } else if self.is_hopeless_for(key, outgoing.began, now)
+        } else if !self.is_catching_up_with(key)
+            && now.since(outgoing.began) >= HOPELESS_MS
             && !others().any(|owner| self.is_reachable(owner))
         {
-            // Only another could stamp it, and none answers.
+            // Only another could stamp it, and none came into sight. Rule N2.
             self.finish_forward(number, Outcome::Unavailable);
         }
     }
 
-    /// True if nobody else comes to help where none of the owners answers: this node is an owner and
-    /// has caught up, or has waited long enough for one.
-    pub(super) fn is_hopeless_for(&self, key: SessionKey, since: Time, now: Time) -> bool {
-        match self.owns(key) {
-            true => self.speaks_for(key),
-            false => now.since(since) >= HOPELESS_MS,
-        }
+    /// True if this node owns the session and has not caught up with it yet: it is about to know more
+    /// by itself, whoever else answers.
+    pub(super) fn is_catching_up_with(&self, key: SessionKey) -> bool {
+        self.owns(key) && !self.speaks_for(key)
     }
 
     /// True if this node could stamp the session, had it not perhaps stamped and forgotten it.

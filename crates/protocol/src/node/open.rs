@@ -6,7 +6,7 @@ use session::{
 
 use super::Node;
 use crate::event::{Event, Opened, Outcome, Ticket};
-use crate::limits::{LOAD_WIDEN_MS, NEWCOMER_MS};
+use crate::limits::{HOPELESS_MS, LOAD_WIDEN_MS, NEWCOMER_MS};
 use crate::loads::{Load, Purpose};
 use crate::message::{Lane, Message};
 use crate::rules::Rule;
@@ -221,7 +221,7 @@ impl Node {
 
     /// If a writer of what is missing is still there and has not answered, it may have what it has
     /// not passed on, or be an owner by a later view than this node's: it is waited for, unless none
-    /// of them can answer. So is one that may have joined by a later view, for the view.
+    /// of them comes into sight. So is one that may have joined by a later view, for the view.
     // Rules K3, N1.
     fn await_writers(&self, load: &Load, missing: &Version, now: Time) -> Option<Option<Opened>> {
         if missing.iter().any(|(inc, hlc)| self.may_have_joined(inc, hlc, now)) {
@@ -230,7 +230,8 @@ impl Node {
         let may_have = |inc: &Inc| self.view.contains(*inc) && !self.has_answered(load, *inc);
         let writers: Vec<Inc> = missing.iter().map(|(inc, _)| inc).filter(may_have).collect();
         let silent = !writers.iter().any(|inc| self.is_reachable(*inc));
-        (!writers.is_empty()).then_some(silent.then_some(Opened::Unavailable))
+        let hopeless = silent && has_had_a_moment(load, now);
+        (!writers.is_empty()).then_some(hopeless.then_some(Opened::Unavailable))
     }
 
     /// True if the process may be a member by a later view: whoever was one by an earlier view has
@@ -258,11 +259,13 @@ impl Node {
                 .all(|(rank, owner)| spared(rank) || self.has_answered(load, owner))
     }
 
-    /// True if waiting is of no use: all who can answer have, and this node is not about to know
-    /// more by itself. A node that has to ask others anyway gives them a moment to come back.
+    /// True if waiting is of no use: all who can answer have, those who cannot had a moment to come
+    /// back, and this node is not about to know more by itself. Who was removed owns nothing any more
+    /// and is not waited for.
     fn is_hopeless(&self, load: &Load, heard_all: bool, now: Time) -> bool {
         let silent = |owner: Inc| self.has_answered(load, owner) || !self.is_reachable(owner);
-        self.is_hopeless_for(load.key, load.started, now)
+        has_had_a_moment(load, now)
+            && !self.is_catching_up_with(load.key)
             && !heard_all
             && self.placement.owners(load.key.slot()).all(silent)
     }
@@ -399,6 +402,13 @@ impl Node {
         }
         true
     }
+}
+
+/// True if whoever is out of sight had a moment to come back. On behalf of a peer nobody is given
+/// one: it is to ask another owner, which may have what this one lacks, and gives the moment itself.
+// Rules K2, N2.
+fn has_had_a_moment(load: &Load, now: Time) -> bool {
+    load.peer().is_some() || now.since(load.started) >= HOPELESS_MS
 }
 
 /// Rules T2 and E2: what is past its time is dead on arrival.

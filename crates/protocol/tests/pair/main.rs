@@ -14,6 +14,7 @@ mod hostile_views;
 mod late;
 mod losses;
 mod opening;
+mod out_of_sight;
 mod refusals;
 mod removals;
 mod repair;

@@ -1,6 +1,6 @@
 //! Edits that no owner may stamp by itself: executed after asking all, or honestly not, and soon.
 
-use protocol::limits::ASK_EVERYONE_MS;
+use protocol::limits::{ASK_EVERYONE_MS, HOPELESS_MS};
 use protocol::{Life, Message, Outcome};
 use session::{Edit, SessionKey, Version};
 
@@ -70,9 +70,10 @@ fn a_session_that_all_synced_owners_may_have_forgotten_is_stamped_for_one_that_i
     assert!(matches!(outcome, Outcome::Done(_)) && took < 100, "{outcome:?} after {took} ms");
 }
 
-/// Tests rule E4: an owner that does not answer may hold more, so there is no stamp and no wait.
+/// Tests rule E4: an owner that does not answer may hold more, so there is no stamp, and no wait
+/// beyond the moment in which it may come back.
 #[test]
-fn a_session_that_all_who_answer_may_have_forgotten_is_unavailable_at_once() {
+fn a_session_that_all_who_answer_may_have_forgotten_is_soon_unavailable() {
     for (hosts, forgot) in [(2, &[0][..]), (3, &[0, 1])] {
         let mut net = Net::synced(hosts);
         create_forgotten(&mut net, hosts - 1, forgot, key(1));
@@ -82,7 +83,7 @@ fn a_session_that_all_who_answer_may_have_forgotten_is_unavailable_at_once() {
             let at = net.version(*host, key(1));
             let (outcome, took) = outcome_of_add(&mut net, *host, key(1), at);
             assert_eq!(outcome, Outcome::Unavailable);
-            assert!(took < 100, "{took} ms");
+            assert!(took.abs_diff(HOPELESS_MS) < 100, "{took} ms");
         }
         net.start(hosts - 1);
         net.run_until("it has caught up", |net| net.node(hosts - 1).is_synced());
@@ -93,9 +94,9 @@ fn a_session_that_all_who_answer_may_have_forgotten_is_unavailable_at_once() {
     }
 }
 
-/// Tests rule N2: whoever may not stamp and hears nobody who may says so at once.
+/// Tests rule N2: whoever may not stamp and hears nobody who may says so after a moment.
 #[test]
-fn a_node_whose_clock_is_wrong_and_that_hears_nobody_is_unavailable_at_once() {
+fn a_node_whose_clock_is_wrong_and_that_hears_nobody_is_soon_unavailable() {
     let mut net = Net::synced(3);
     net.create_everywhere(0, key(1));
     net.set_ahead(1, 300);
@@ -105,7 +106,8 @@ fn a_node_whose_clock_is_wrong_and_that_hears_nobody_is_unavailable_at_once() {
     net.run_ms(2_500);
     let at = net.version(1, key(1));
     let (outcome, took) = outcome_of_add(&mut net, 1, key(1), at);
-    assert_eq!((outcome, took), (Outcome::Unavailable, 0));
+    assert_eq!(outcome, Outcome::Unavailable);
+    assert!(took.abs_diff(HOPELESS_MS) < 100, "{took} ms");
 }
 
 /// Tests rule E4: who may have forgotten it does not keep edits from an owner that has not, when

@@ -194,6 +194,17 @@ impl Net {
         self.cut.remove(&(b, a));
     }
 
+    /// The connection between two hosts goes down or comes up, and both notice at once, as from
+    /// QUIC; of what it is down for less than a few heartbeats nobody hears otherwise.
+    pub(crate) fn set_link(&mut self, a: usize, b: usize, up: bool) {
+        for (host, other) in [(a, b), (b, a)] {
+            let (peer, now) = (self.inc(other), self.time(host));
+            let node = self.hosts[host].node.as_mut().expect("it runs");
+            node.handle_reachable(peer, up, now);
+            self.drain(host);
+        }
+    }
+
     /// Messages that `loses` finds are lost; heartbeats never are.
     pub(crate) fn lose(&mut self, loses: impl FnMut(&Envelope) -> bool + 'static) {
         self.loses = Some(Box::new(loses));

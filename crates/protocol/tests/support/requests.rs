@@ -88,9 +88,20 @@ impl Net {
         key: SessionKey,
         token: Option<Token>,
     ) -> Ticket {
+        self.ask_open_within(host, key, token, REQUEST_MS)
+    }
+
+    /// The same by a request that has that many milliseconds.
+    pub(crate) fn ask_open_within(
+        &mut self,
+        host: usize,
+        key: SessionKey,
+        token: Option<Token>,
+        ms: u64,
+    ) -> Ticket {
         let (ticket, now) = (self.ticket(), self.time(host));
         let node = self.hosts[host].node.as_mut().expect("it runs");
-        node.open(ticket, key, token, now.plus(REQUEST_MS), now);
+        node.open(ticket, key, token, now.plus(ms), now);
         self.drain(host);
         ticket
     }
