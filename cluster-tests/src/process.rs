@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -30,6 +31,7 @@ pub struct Process {
     child: Child,
     lines: Mutex<Receiver<String>>,
     errors: Arc<Mutex<VecDeque<String>>>,
+    panics: Arc<AtomicU64>,
     /// While it is open the process lives, if it was started with `--end-with-stdin`.
     _stdin: Option<ChildStdin>,
 }
@@ -47,19 +49,22 @@ impl Process {
         if let Some(out) = child.stdout.take() {
             each_line(out, move |line| drop(sender.send(line)));
         }
+        let panics = Arc::new(AtomicU64::new(0));
         if let Some(err) = child.stderr.take() {
-            let errors = Arc::clone(&errors);
+            let (errors, panics) = (Arc::clone(&errors), Arc::clone(&panics));
             let mut whole = log_file(child.id())?;
             each_line(err, move |line| {
                 if let Some(file) = &mut whole {
                     // The test does not fail for its log.
                     let _ = writeln!(file, "{line}");
                 }
+                // As the standard hook begins its message.
+                panics.fetch_add(u64::from(line.contains("panicked at")), Ordering::Relaxed);
                 keep(&errors, line);
             });
         }
         let stdin = child.stdin.take();
-        Ok(Self { child, lines: Mutex::new(lines), errors, _stdin: stdin })
+        Ok(Self { child, lines: Mutex::new(lines), errors, panics, _stdin: stdin })
     }
 
     /// The number of the process.
@@ -88,6 +93,12 @@ impl Process {
     pub fn errors(&self) -> String {
         let lines = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
         lines.iter().map(|line| format!("    {line}\n")).collect()
+    }
+
+    /// How often a part of it has panicked.
+    #[must_use]
+    pub fn panics(&self) -> u64 {
+        self.panics.load(Ordering::Relaxed)
     }
 
     /// Sends it a signal.
@@ -138,6 +149,30 @@ impl Process {
         let look = || self.child.try_wait().transpose();
         let ended = wait_for_within("the end of a process", patience, LOOK, look);
         Ok(ended.with_context(|| self.errors())??)
+    }
+
+    /// From now on it can write to files up to so many bytes from their beginning, or as far as it
+    /// likes. The system sends a signal with each refusal, which ends a process that does not
+    /// ignore it.
+    ///
+    /// # Errors
+    /// It has ended, or the system is not Linux.
+    #[cfg(target_os = "linux")]
+    pub fn limit_files(&self, bytes_max: Option<u64>) -> Result<()> {
+        use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
+        let maximum = getrlimit(Resource::Fsize).maximum;
+        let limit = Rlimit { current: bytes_max.or(maximum), maximum };
+        prlimit(Some(Pid::from_child(&self.child)), Resource::Fsize, limit)?;
+        Ok(())
+    }
+
+    /// Not on this system.
+    ///
+    /// # Errors
+    /// Always.
+    #[cfg(not(target_os = "linux"))]
+    pub fn limit_files(&self, _: Option<u64>) -> Result<()> {
+        anyhow::bail!("files of another process can be limited on Linux alone")
     }
 
     /// Memory of it that is in RAM, in bytes.

@@ -1,6 +1,7 @@
 //! What came of a load, as a table.
 
 use std::fmt;
+use std::ops::Range;
 use std::time::Duration;
 
 use crate::check::{Findings, Kind};
@@ -21,18 +22,19 @@ pub struct Report<'h> {
     pub elapsed: Duration,
 }
 
-impl Report<'_> {
-    /// The latency that so many per cent of the requests of the mix did not exceed.
-    fn latencies(&self) -> Vec<Duration> {
-        let is_mix = |call: &&Call| !matches!(call.op, Op::Ghost | Op::FinalCount);
-        let calls = self.history.calls().filter(is_mix);
-        let mut times: Vec<Duration> = calls.map(|call| call.answered - call.invoked).collect();
-        times.sort_unstable();
-        times
-    }
+/// How long the requests of the mix took that were made in a time, the shortest first.
+pub(crate) fn latencies(history: &History, time: &Range<Duration>) -> Vec<Duration> {
+    let is_meant = |call: &&Call| {
+        !matches!(call.op, Op::Ghost | Op::FinalCount) && time.contains(&call.invoked)
+    };
+    let calls = history.calls().filter(is_meant);
+    let mut times: Vec<Duration> = calls.map(|call| call.answered - call.invoked).collect();
+    times.sort_unstable();
+    times
 }
 
-fn at(times: &[Duration], percent: usize) -> f64 {
+/// The time in milliseconds that so many per cent did not exceed.
+pub(crate) fn at(times: &[Duration], percent: usize) -> f64 {
     let index = (times.len() * percent / 100).min(times.len().saturating_sub(1));
     times.get(index).map_or(0.0, |time| time.as_secs_f64() * 1e3)
 }
@@ -42,7 +44,7 @@ impl fmt::Display for Report<'_> {
         let Self { history, findings, requests, elapsed } = self;
         let is_ghost = |call: &&Call| call.op == Op::Ghost;
         let is_ok = |call: &&Call| matches!(call.outcome, Outcome::Done { .. });
-        let times = self.latencies();
+        let times = latencies(history, &(Duration::ZERO..Duration::MAX));
         let rows = [
             ("requests", *requests),
             (

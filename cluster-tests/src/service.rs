@@ -18,12 +18,17 @@ const VARIABLES: &str = "REPLICA__";
 pub struct Service {
     program: PathBuf,
     is_this: bool,
+    /// Whether writes that a limit refuses fail, and do not end the process.
+    bears_limits: bool,
 }
+
+/// Ignores the signal that comes with a refused write, and becomes the program.
+const BEARING: &str = "trap '' XFSZ; exec \"$0\" \"$@\"";
 
 impl Service {
     /// The program at this path: for tests, which know where theirs was built.
     pub fn at(program: impl Into<PathBuf>) -> Self {
-        Self { program: program.into(), is_this: false }
+        Self { program: program.into(), is_this: false, bears_limits: false }
     }
 
     /// The running program itself, whose `main` begins with [`main_of_node`].
@@ -32,7 +37,7 @@ impl Service {
     /// The system does not say which file it is.
     pub fn this() -> Result<Self> {
         let program = std::env::current_exe().context("where this program is")?;
-        Ok(Self { program, is_this: true })
+        Ok(Self { program, is_this: true, bears_limits: false })
     }
 
     /// The same release as the trial of a next one, which speaks a later version of the wire as
@@ -52,6 +57,13 @@ impl Service {
         Self::built("replica-node-plain", &["--no-default-features", "--features", "plain"])
     }
 
+    /// The same, for processes whose files will be limited
+    /// ([`Process::limit_files`](crate::process::Process::limit_files)).
+    #[must_use]
+    pub fn that_bears_limits(&self) -> Self {
+        Self { bears_limits: true, ..self.clone() }
+    }
+
     fn built(program: &str, features: &[&str]) -> Result<Self> {
         let this = std::env::current_exe().context("where this program is")?;
         let folder = this.parent().context("it lies in a folder")?;
@@ -68,7 +80,13 @@ impl Service {
 
     /// The program with arguments, with no input and none of the variables of who runs it.
     pub fn command<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Command {
-        let mut command = Command::new(&self.program);
+        let mut command = if self.bears_limits {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", BEARING]).arg(&self.program);
+            shell
+        } else {
+            Command::new(&self.program)
+        };
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with(VARIABLES) {
                 command.env_remove(name);

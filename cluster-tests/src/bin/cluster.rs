@@ -53,6 +53,9 @@ struct Arguments {
     /// How long a line comes and goes once a second, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     flaps_seconds: u64,
+    /// How long somebody attacks in one way, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 4)]
+    attack_seconds: u64,
 }
 
 fn main() -> ExitCode {
@@ -99,6 +102,7 @@ fn settings(arguments: &Arguments, scenario: Scenario, spread: Spread) -> Settin
         period: Duration::from_secs(arguments.period),
         fault: Duration::from_secs(arguments.fault_seconds),
         flaps: Duration::from_secs(arguments.flaps_seconds),
+        attack: Duration::from_secs(arguments.attack_seconds),
         ..usual
     }
 }

@@ -12,12 +12,16 @@ use cluster_tests::compose::engine::{Engine, Missing};
 use cluster_tests::compose::fleet::Fleet;
 use cluster_tests::compose::image::{self, Places};
 use cluster_tests::compose::project::Plan;
-use cluster_tests::compose::{Scenario, Setting};
+use cluster_tests::compose::{Scenario, Setting, projects_of_this_process};
 use cluster_tests::scenario::{Row, Spread, Table, Watch};
 use cluster_tests::service::{Service, main_or_node};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// The project of the containers that go on when this program has ended.
 const PROJECT: &str = "replica";
+
+/// The status of a program that was interrupted, as shells have it.
+const INTERRUPTED: i32 = 130;
 
 /// Runs nodes as containers with cluster-tests/compose.yaml. Needs a container engine and Compose,
 /// and no registry: the image is made of this source.
@@ -124,8 +128,39 @@ fn down(engine: &Engine) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Clears away what this process has made when it is told to end, by SIGINT or SIGTERM: what it
+/// has the engine do goes on without it.
+fn clear_when_told_to_end(engine: &Engine, places: &Places) -> Result<()> {
+    let (engine, made) = (engine.clone(), places.target.join("compose"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (mut interrupt, mut terminate) = {
+        let _context = runtime.enter();
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
+    };
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+        });
+        let projects = projects_of_this_process();
+        let cleared = engine.give_up(&projects);
+        for folder in std::fs::read_dir(made).into_iter().flatten().flatten() {
+            if folder.file_name().to_string_lossy().starts_with(&projects) {
+                // What cannot be removed is removed by `down`.
+                let _ = std::fs::remove_dir_all(folder.path());
+            }
+        }
+        match cleared {
+            Ok(removed) => eprintln!("{removed} containers, networks and volumes removed"),
+            Err(error) => eprintln!("{error:#}\n`cargo x compose down` removes what is left"),
+        }
+        std::process::exit(INTERRUPTED);
+    });
+    Ok(())
+}
+
 fn test(engine: &Engine, args: &TestArgs) -> Result<ExitCode> {
     let (places, watch, service) = (Places::of_this()?, Watch::new(), Service::this()?);
+    clear_when_told_to_end(engine, &places)?;
     prepare(engine, &places, &watch)?;
     let scenarios = match args.scenarios.as_slice() {
         [] if args.full => Scenario::all(),

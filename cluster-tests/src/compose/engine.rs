@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::Read;
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -18,6 +19,13 @@ const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Between two looks whether a command has ended.
 const LOOK: Duration = Duration::from_millis(5);
+
+/// Between two looks whether anything has been made meanwhile.
+const SETTLING: Duration = Duration::from_millis(500);
+
+/// Set when this process is told to end: commands that run are given up, and none begins but those
+/// that clear away.
+static IS_OVER: AtomicBool = AtomicBool::new(false);
 
 /// What is missing, and where it comes from.
 #[derive(Debug)]
@@ -118,7 +126,29 @@ impl Engine {
     /// # Errors
     /// The engine refuses.
     pub fn clear(&self) -> Result<usize> {
-        let filter = format!("label={LABEL}");
+        self.clear_named("")
+    }
+
+    /// Gives up whatever this process has the engine do, and clears away all whose name contains
+    /// that: for when it is told to end. What the engine was about to make is waited for.
+    ///
+    /// # Errors
+    /// The engine refuses.
+    pub fn give_up(&self, name: &str) -> Result<usize> {
+        IS_OVER.store(true, Ordering::Relaxed);
+        let (mut removed, mut quiet) = (0, 0);
+        while quiet < 2 {
+            std::thread::park_timeout(SETTLING);
+            // Somebody else may be removing the same: then it is looked again.
+            let now = self.clear_named(name).unwrap_or(1);
+            removed += now;
+            quiet = if now == 0 { quiet + 1 } else { 0 };
+        }
+        Ok(removed)
+    }
+
+    fn clear_named(&self, name: &str) -> Result<usize> {
+        let (label, name) = (format!("label={LABEL}"), format!("name={name}"));
         let kinds: [(&[&str], &[&str]); 3] = [
             (&["ps", "-aq"], &["rm", "-f", "-v"]),
             (&["network", "ls", "-q"], &["network", "rm"]),
@@ -126,10 +156,12 @@ impl Engine {
         ];
         let mut removed = 0;
         for (list, remove) in kinds {
-            let found = self.docker(&[list, &["--filter", &filter]].concat())?;
+            let list = [&["docker"], list, &["--filter", &label, "--filter", &name]].concat();
+            let found = done(finish_always(&list, &[], || false)?, &list)?;
             let found: Vec<&str> = found.split_whitespace().collect();
             if !found.is_empty() {
-                self.docker(&[remove, &found].concat())?;
+                let remove = [&["docker"], remove, &found].concat();
+                done(finish_always(&remove, &[], || false)?, &remove)?;
             }
             removed += found.len();
         }
@@ -148,7 +180,11 @@ fn run<'a>(
     variables: &[(&str, String)],
 ) -> Result<String> {
     let words: Vec<&str> = words.into_iter().collect();
-    let Ended { status, out, err } = finish(&words, variables)?;
+    done(finish(&words, variables)?, &words)
+}
+
+fn done(ended: Ended, words: &[&str]) -> Result<String> {
+    let Ended { status, out, err } = ended;
     ensure!(status.success(), "`{}` ended with {status}: {}", words.join(" "), err.trim());
     Ok(out)
 }
@@ -161,6 +197,16 @@ struct Ended {
 }
 
 fn finish(words: &[&str], variables: &[(&str, String)]) -> Result<Ended> {
+    let is_over = || IS_OVER.load(Ordering::Relaxed);
+    ensure!(!is_over(), "this program was told to end");
+    finish_always(words, variables, is_over)
+}
+
+fn finish_always(
+    words: &[&str],
+    variables: &[(&str, String)],
+    is_over: impl Fn() -> bool,
+) -> Result<Ended> {
     let (program, arguments) = words.split_first().context("no command")?;
     let mut command = Command::new(program);
     command.args(arguments).envs(variables.iter().map(|(name, value)| (name, value)));
@@ -168,7 +214,13 @@ fn finish(words: &[&str], variables: &[(&str, String)]) -> Result<Ended> {
     let mut child = command.spawn().with_context(|| format!("`{program}` cannot be started"))?;
     let (out, err) = (reader(child.stdout.take()), reader(child.stderr.take()));
     let what = format!("the end of `{}`", words.join(" "));
-    let ended = wait_for_within(&what, PATIENCE, LOOK, || child.try_wait().transpose());
+    let ended = wait_for_within(&what, PATIENCE, LOOK, || {
+        if is_over() {
+            // It may end in this moment.
+            let _ = child.kill();
+        }
+        child.try_wait().transpose()
+    });
     if ended.is_err() {
         // It may end in this moment.
         let _ = child.kill();

@@ -126,8 +126,14 @@ impl<'s> Setting<'s> {
 
     fn fleet_with(&self, nodes: usize, has_small_disks: bool) -> Result<Fleet<'s>> {
         // What ran before under this number is gone, or about to go.
-        let project = format!("replica-test-{}-{:04x}", std::process::id(), fastrand::u16(..));
+        let project = format!("{}{:04x}", projects_of_this_process(), fastrand::u16(..));
         let plan = Plan { project, spread: self.spread, is_test: true, has_small_disks };
         Fleet::start(self.engine, self.places, self.service, plan, nodes)
     }
+}
+
+/// What the names of all projects begin with that are tested by this process.
+#[must_use]
+pub fn projects_of_this_process() -> String {
+    format!("replica-test-{}-", std::process::id())
 }

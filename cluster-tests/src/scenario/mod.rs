@@ -6,7 +6,9 @@
 mod bootstrap;
 mod crash;
 mod crowd;
+mod disk;
 mod growth;
+mod hostile;
 mod idle;
 mod large;
 mod lines;
@@ -89,6 +91,10 @@ pub enum Scenario {
     Rebinding,
     /// Wall clocks are off a little, are set an hour ahead and an hour back; needs libfaketime
     Skew,
+    /// A voter cannot write to its disk
+    FullDisk,
+    /// A member's certificate is stolen: its holder lies in every way, those without one knock
+    Hostile,
 }
 
 impl Scenario {
@@ -157,6 +163,8 @@ impl Scenario {
             Self::Flapping => network::flapping(service, settings, watch),
             Self::Rebinding => network::rebinding(service, settings, watch),
             Self::Skew => skew::clocks(settings, watch),
+            Self::FullDisk => disk::full(service, settings, watch),
+            Self::Hostile => hostile::all_kinds(service, settings, watch),
         };
         watch.end();
         row
@@ -223,6 +231,8 @@ pub struct Settings {
     pub fault: Duration,
     /// How long a line comes and goes.
     pub flaps: Duration,
+    /// How long somebody attacks in one way.
+    pub attack: Duration,
 }
 
 impl Settings {
@@ -242,6 +252,8 @@ impl Settings {
             period: Duration::from_secs(20),
             fault: Duration::from_secs(12),
             flaps: Duration::from_secs(30),
+            // Longer than a node bears a handshake that does not end.
+            attack: Duration::from_secs(4),
         }
     }
 
@@ -252,6 +264,10 @@ impl Settings {
         if scenario.is_large() {
             // All nodes share a few cores, and what is tried out are the nodes.
             return Self { backups: 2, visitors: 4, sessions: 3_000, ..usual };
+        }
+        if scenario == Scenario::Hostile {
+            // One of those who acknowledge lies.
+            return Self { backups: 2, sessions: 300, ..usual };
         }
         usual
     }

@@ -1,6 +1,7 @@
 //! A cluster under load, and what can be done to it meanwhile.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -12,9 +13,10 @@ use super::{Row, Scenario, Settings, Spread, Watch};
 use crate::balancer::Balancer;
 use crate::cluster::{Cluster, name, voters};
 use crate::faults::go_on;
-use crate::history::{Down, Trouble};
+use crate::history::{Down, History, Trouble};
 use crate::load::{self, Plan, Progress};
 use crate::picture::pictures;
+use crate::report::{at, latencies};
 use crate::service::Service;
 use crate::wait::wait_for_within;
 
@@ -164,7 +166,26 @@ pub(super) struct Scene<'s> {
     progress: &'s Progress,
     downs: Vec<Down>,
     troubles: Vec<Trouble>,
+    periods: Vec<Period>,
+    notes: Vec<String>,
     full: Duration,
+}
+
+/// A time in which it is looked how long requests took.
+struct Period {
+    name: String,
+    time: Range<Duration>,
+}
+
+impl Period {
+    fn told(&self, history: &History) -> String {
+        let times = latencies(history, &self.time);
+        let (name, [half, most, all]) = (&self.name, [50, 99, 100].map(|part| at(&times, part)));
+        format!(
+            "{name}: {} requests, p50 {half:.1} ms, p99 {most:.1} ms, at most {all:.1} ms",
+            times.len()
+        )
+    }
 }
 
 /// Does something to a cluster while visitors use it, and checks what they met.
@@ -181,7 +202,7 @@ pub(super) fn under_load(
     let balancer = Balancer::new(&cluster.addresses());
     let seed = fastrand::u64(..1 << 32);
     let plan = Plan { clients: settings.visitors, requests: u64::MAX, seed, pause: settings.rest };
-    let (visitors, acted, downs, troubles, full) = std::thread::scope(|scope| {
+    let (visitors, acted, seen) = std::thread::scope(|scope| {
         let visitors = scope.spawn(|| load::run_behind(&balancer, &plan, &progress));
         let mut scene = Scene {
             cluster: &mut *cluster,
@@ -189,12 +210,16 @@ pub(super) fn under_load(
             progress: &progress,
             downs: Vec::new(),
             troubles: Vec::new(),
+            periods: Vec::new(),
+            notes: Vec::new(),
             full: Duration::ZERO,
         };
         let acted = scene.go_on().and_then(|()| act(&mut scene)).and_then(|()| scene.go_on());
         progress.is_over.store(true, Ordering::Relaxed);
-        (visitors.join().ok(), acted, scene.downs, scene.troubles, scene.full)
+        let Scene { downs, troubles, periods, notes, full, .. } = scene;
+        (visitors.join().ok(), acted, (downs, troubles, periods, notes, full))
     });
+    let (downs, troubles, periods, notes, full) = seen;
     let visitors = visitors.context("the load has failed")?;
     if let Err(error) = acted {
         row.object(format!("{error:#}"));
@@ -208,6 +233,8 @@ pub(super) fn under_load(
     history.troubles = troubles;
     row.add(&history);
     row.full = full;
+    let told = periods.iter().map(|period| period.told(&history));
+    told.chain(notes).for_each(|note| row.note(note));
     if let Some(crowd) = crowd {
         crowd.check(cluster, &mut row);
     }
@@ -260,6 +287,13 @@ impl Scene<'_> {
         Ok(())
     }
 
+    /// Waits until a node serves that was started by the cluster itself.
+    pub(super) fn serves(&mut self, node: usize) -> Result<()> {
+        self.cluster.serves(node)?;
+        self.end_down(node);
+        Ok(())
+    }
+
     /// Makes a node hang for so long.
     pub(super) fn pause(&mut self, node: usize, length: Duration) -> Result<()> {
         self.say(&format!("{} hangs for {length:?}", name(node)));
@@ -292,6 +326,24 @@ impl Scene<'_> {
         for trouble in &mut self.troubles {
             trouble.until = trouble.until.min(until);
         }
+    }
+
+    /// Does something, and tells in the end how long requests took meanwhile.
+    pub(super) fn timed<T>(
+        &mut self,
+        name: &str,
+        act: impl FnOnce(&mut Self) -> Result<T>,
+    ) -> Result<T> {
+        let from = self.progress.started.elapsed();
+        let done = act(self)?;
+        let time = from..self.progress.started.elapsed();
+        self.periods.push(Period { name: name.to_owned(), time });
+        Ok(done)
+    }
+
+    /// Says what was seen.
+    pub(super) fn note(&mut self, note: String) {
+        self.notes.push(note);
     }
 
     /// Requests that have been answered so far.

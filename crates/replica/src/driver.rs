@@ -412,7 +412,10 @@ impl Driver {
 
     fn send_bytes(&self, peer: &NodeName, lane: transport::Lane, frame: Vec<u8>) -> bool {
         let bytes = frame.len();
-        let sent = self.endpoint.try_send(peer, lane, Bytes::from(frame));
+        // Without what it was allocated beyond its length: queues charge a frame by that, and a peer
+        // that asks much and reads nothing would make it several times as much.
+        let frame = Bytes::from(frame.into_boxed_slice());
+        let sent = self.endpoint.try_send(peer, lane, frame);
         match sent {
             Ok(()) => {}
             Err(SendError::Full) => self.meters.sends_full.count(),

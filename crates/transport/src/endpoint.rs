@@ -14,7 +14,7 @@ use tokio::time::timeout_at;
 
 use crate::counters::{Counters, Meters, Refusal};
 use crate::error::{SendError, StartError, TlsError};
-use crate::event::{Close, DownReason, Event};
+use crate::event::{Close, Event};
 use crate::identify::IdentifyError;
 use crate::identity::Identity;
 use crate::inbox::Inbox;
@@ -216,10 +216,11 @@ impl Endpoint {
     }
 
     /// Ends the link with a peer, if there is one; a new one is made after a pause. For a peer
-    /// that broke the rules of what the frames contain.
+    /// that broke the rules of what the frames contain: what else has arrived from it is dropped,
+    /// and the next event of this peer is [`Event::Down`](crate::Event::Down).
     pub fn disconnect(&self, peer: &NodeName, reason: &str) {
         if let Some(link) = self.shared.peers.link(peer) {
-            link.end(DownReason::Disconnected(reason.to_owned()), None);
+            link.cut(reason);
         }
     }
 

@@ -17,6 +17,7 @@ use rustls::{DigitallySignedStruct, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use thiserror::Error;
+use tokio::sync::mpsc;
 
 use crate::credentials::provider;
 use crate::error::AttemptError;
@@ -25,10 +26,13 @@ use crate::exchange::Unanswered;
 use crate::frame::{Decoder, HEADER_BYTES};
 use crate::issue::CertAndKey;
 use crate::lane::{self, Lane};
-use crate::limits::OPERATOR_ANSWER_BYTES_MAX;
+use crate::limits::{Limits, OPERATOR_ANSWER_BYTES_MAX, READ_CHUNK_BYTES};
 use crate::preface::{self, Preface};
 use crate::random;
 use crate::tls::Purpose;
+
+/// Frames that have been heard and not taken.
+const HEARD_MAX: usize = 64;
 
 /// What went wrong for the one who does wrong.
 #[derive(Debug, Error)]
@@ -156,7 +160,8 @@ pub struct HostileLink {
     pub data: HostileConnection,
     /// Our stream of each lane, in the order of [`Lane::ALL`].
     pub lanes: [HostileStream; 3],
-    _answers: [RecvStream; 2],
+    /// The node's streams of the control and the live lane, until somebody hears.
+    answers: Option<[RecvStream; 2]>,
 }
 
 impl HostileLink {
@@ -183,8 +188,42 @@ impl HostileLink {
         preface::receive_chosen(&mut control_answer).await.map_err(failed)?;
         let bulk_send = lane::open(&data.connection, Lane::Bulk).await.map_err(failed)?;
         let lanes = [control_send, live_send, bulk_send].map(HostileStream);
-        Ok(Self { control, data, lanes, _answers: [control_answer, live_answer] })
+        Ok(Self { control, data, lanes, answers: Some([control_answer, live_answer]) })
     }
+
+    /// What the node says on the lanes from now on, each frame with the number of its lane. As long
+    /// as this is not called, or its frames are not taken, the node's streams are not read. `None`
+    /// from the second call on.
+    pub fn hear(&mut self) -> Option<mpsc::Receiver<(usize, Bytes)>> {
+        let [control, live] = self.answers.take()?;
+        let (heard, frames) = mpsc::channel(HEARD_MAX);
+        tokio::spawn(read(control, Lane::Control, heard.clone()));
+        tokio::spawn(read(live, Lane::Live, heard.clone()));
+        let data = self.data.connection.clone();
+        tokio::spawn(async move {
+            let mut bulk = data.accept_uni().await.ok()?;
+            let mut tag = [0];
+            bulk.read_exact(&mut tag).await.ok()?;
+            read(bulk, Lane::Bulk, heard).await
+        });
+        Some(frames)
+    }
+}
+
+/// Reads frames until the stream ends or nobody takes them.
+async fn read(
+    mut stream: RecvStream,
+    lane: Lane,
+    heard: mpsc::Sender<(usize, Bytes)>,
+) -> Option<()> {
+    let mut decoder = Decoder::new(Limits::default().frame_bytes_max);
+    while let Some(chunk) = stream.read_chunk(READ_CHUNK_BYTES, true).await.ok()? {
+        let mut bytes = chunk.bytes;
+        while let Some(frame) = decoder.decode(&mut bytes).ok()? {
+            heard.send((lane.index(), frame)).await.ok()?;
+        }
+    }
+    None
 }
 
 /// A server with any certificate, which takes every connection. It ends when it is dropped.

@@ -2,10 +2,12 @@
 //!
 //! Order: `Up` is put in before any frame of its link, `Down` after all of them have been taken
 //! out, and events of links go before frames. So the user sees `Up`, frames, `Down`, while
-//! frames of another peer's bulk lane never stand before a control frame.
+//! frames of another peer's bulk lane never stand before a control frame. Frames of a link that the
+//! user has ended are not given out any more.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -41,7 +43,15 @@ struct Queues {
 #[derive(Debug)]
 struct Item {
     event: Event,
+    /// True once nobody wants it any more.
+    is_cut: Option<Arc<AtomicBool>>,
     _share: OwnedSemaphorePermit,
+}
+
+impl Item {
+    fn is_wanted(&self) -> bool {
+        self.is_cut.as_ref().is_none_or(|is_cut| !is_cut.load(Ordering::Relaxed))
+    }
 }
 
 impl Inbox {
@@ -98,6 +108,15 @@ impl Inbox {
 
 impl Queues {
     fn take(&mut self) -> Option<Item> {
+        loop {
+            let item = self.next()?;
+            if item.is_wanted() {
+                return Some(item);
+            }
+        }
+    }
+
+    fn next(&mut self) -> Option<Item> {
         if let Some(item) = self.links.pop_front() {
             return Some(item);
         }
@@ -124,7 +143,7 @@ impl LinkInbox {
 
     pub(crate) async fn deliver(&self, event: Event) {
         if let Ok(share) = self.share.clone().acquire_owned().await {
-            self.inbox.put(Item { event, _share: share }, None);
+            self.inbox.put(Item { event, is_cut: None, _share: share }, None);
         }
     }
 
@@ -134,11 +153,17 @@ impl LinkInbox {
         let _ = self.share.acquire_many(LINK_EVENTS_MAX as u32).await;
     }
 
-    /// The inbox of one lane of a new link of this peer.
-    pub(crate) fn lane(&self, peer: NodeName, lane: Lane, bytes_max: usize) -> LaneInbox {
+    /// The inbox of one lane of a new link of this peer, until that `is_cut`.
+    pub(crate) fn lane(
+        &self,
+        peer: NodeName,
+        lane: Lane,
+        bytes_max: usize,
+        is_cut: Arc<AtomicBool>,
+    ) -> LaneInbox {
         let bytes_max = u32::try_from(bytes_max.max(1)).unwrap_or(u32::MAX);
         let share = Arc::new(Semaphore::new(bytes_max as usize));
-        LaneInbox { inbox: self.inbox.clone(), peer, lane, bytes_max, share }
+        LaneInbox { inbox: self.inbox.clone(), peer, lane, bytes_max, share, is_cut }
     }
 }
 
@@ -150,6 +175,7 @@ pub(crate) struct LaneInbox {
     lane: Lane,
     bytes_max: u32,
     share: Arc<Semaphore>,
+    is_cut: Arc<AtomicBool>,
 }
 
 impl LaneInbox {
@@ -163,7 +189,8 @@ impl LaneInbox {
         let cost = cost.min(self.bytes_max);
         if let Ok(share) = self.share.clone().acquire_many_owned(cost).await {
             let event = Event::Frame { peer: self.peer.clone(), lane: self.lane, frame };
-            self.inbox.put(Item { event, _share: share }, Some(self.lane));
+            let is_cut = Some(self.is_cut.clone());
+            self.inbox.put(Item { event, is_cut, _share: share }, Some(self.lane));
         }
     }
 
@@ -182,11 +209,35 @@ mod tests {
         Event::Frame { peer: peer.parse().unwrap(), lane, frame: Bytes::new() }
     }
 
+    fn lanes(links: &LinkInbox, bytes_max: usize) -> [LaneInbox; 3] {
+        let lane = |lane| links.lane("n1".parse().unwrap(), lane, bytes_max, Arc::default());
+        Lane::ALL.map(lane)
+    }
+
+    #[tokio::test]
+    async fn frames_of_a_link_that_is_cut_are_dropped_and_their_room_is_given_back() {
+        let inbox = Arc::new(Inbox::default());
+        let links = LinkInbox::new(inbox.clone());
+        let is_cut = Arc::<AtomicBool>::default();
+        let lane = |name: &str, is_cut: &Arc<AtomicBool>| {
+            links.lane(name.parse().unwrap(), Lane::Live, 1 << 20, is_cut.clone())
+        };
+        let (broken, well) = (lane("n1", &is_cut), lane("n2", &Arc::default()));
+        for lane in [&broken, &broken, &well, &broken] {
+            lane.deliver(Bytes::new()).await;
+        }
+        assert_eq!(inbox.take().await, Some(frame("n1", Lane::Live)));
+        is_cut.store(true, Ordering::Relaxed);
+        assert_eq!(inbox.take().await, Some(frame("n2", Lane::Live)));
+        assert_eq!(inbox.try_take(), None);
+        broken.taken().await;
+    }
+
     #[tokio::test]
     async fn urgent_lanes_go_first_and_bulk_does_not_starve() {
         let inbox = Arc::new(Inbox::default());
         let links = LinkInbox::new(inbox.clone());
-        let lanes = Lane::ALL.map(|lane| links.lane("n1".parse().unwrap(), lane, 1 << 20));
+        let lanes = lanes(&links, 1 << 20);
         for _ in 0..200 {
             lanes[2].deliver(Bytes::new()).await;
             lanes[1].deliver(Bytes::new()).await;
@@ -204,7 +255,7 @@ mod tests {
     async fn a_full_lane_waits_and_the_others_do_not() {
         let inbox = Arc::new(Inbox::default());
         let links = LinkInbox::new(inbox.clone());
-        let lanes = Lane::ALL.map(|lane| links.lane("n1".parse().unwrap(), lane, 100));
+        let lanes = lanes(&links, 100);
         lanes[2].deliver(Bytes::from(vec![0; 1000])).await;
         let mut second = Box::pin(lanes[2].deliver(Bytes::new()));
         assert!(futures_poll(&mut second).await.is_none());

@@ -88,7 +88,9 @@ pub(crate) const OPERATOR_ADDRESSES_MAX: usize = 8;
 pub struct Limits {
     /// Longest frame, in bytes, sent or received; at most 4 GiB - 1 by the format.
     pub frame_bytes_max: usize,
-    /// Bytes waiting to be sent, per peer and lane. A frame always fits into an empty queue.
+    /// Bytes waiting to be sent, per peer and lane. A frame always fits into an empty queue. All
+    /// batches that a peer may have unacknowledged fit, 4 MiB by default, and answers beside them;
+    /// a peer that asks much and reads nothing fills two lanes.
     pub lane_queue_bytes_max: usize,
     /// Bytes received and not yet taken by [`Events::next`](crate::Events::next), per peer and
     /// lane. Beyond it the stream is not read. A single larger frame passes alone.
@@ -130,7 +132,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             frame_bytes_max: 4 * 1024 * 1024,
-            lane_queue_bytes_max: 8 * 1024 * 1024,
+            lane_queue_bytes_max: 6 * 1024 * 1024,
             lane_inbox_bytes_max: 1024 * 1024,
             handshakes_max: 64,
             handshakes_before_retry: 16,

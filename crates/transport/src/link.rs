@@ -2,6 +2,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -33,6 +34,8 @@ pub(crate) struct Link {
     data: Connection,
     queues: [Arc<LaneQueue>; 3],
     end: watch::Sender<Option<End>>,
+    /// True once frames of it that have arrived are not wanted any more.
+    is_cut: Arc<AtomicBool>,
 }
 
 /// That this side ends the link, and why.
@@ -65,6 +68,12 @@ impl Link {
             }
             first
         });
+    }
+
+    /// Ends the link for what came over it: nothing more of it is given out.
+    pub(crate) fn cut(&self, words: &str) {
+        self.is_cut.store(true, Ordering::Relaxed);
+        self.end(DownReason::Disconnected(words.to_owned()), None);
     }
 
     fn close(&self, reason: &DownReason) {
@@ -105,6 +114,7 @@ impl Standing {
             data: data.connection,
             queues: [queue(), queue(), queue()],
             end: watch::Sender::new(None),
+            is_cut: Arc::default(),
         };
         Self {
             link: Arc::new(link),
@@ -125,7 +135,10 @@ impl Standing {
         count(&meters.links_up);
         tracing::info!(%peer, "link is up");
         inbox.deliver(Event::Up { peer: peer.clone(), hello }).await;
-        let lane_inbox = |lane| inbox.lane(peer.clone(), lane, limits.lane_inbox_bytes_max);
+        let lane_inbox = |lane| {
+            let bytes_max = limits.lane_inbox_bytes_max;
+            inbox.lane(peer.clone(), lane, bytes_max, link.is_cut.clone())
+        };
         let inboxes = Lane::ALL.map(lane_inbox);
         let mut writers = start_writers(&link, control.0, live.0, &meters);
         let mut readers =

@@ -12,7 +12,9 @@ use support::{Cluster, Node, PATIENCE, node_name};
 use tokio::time::timeout;
 use transport::hostile::{HostileConnection, HostileLink, decode_any, preface};
 use transport::issue::{CertAndKey, Validity};
-use transport::{DownReason, EndpointConfig, FrameViolation, Lane, Limits, PeerAddress, Refusal};
+use transport::{
+    Counters, DownReason, EndpointConfig, FrameViolation, Lane, Limits, PeerAddress, Refusal,
+};
 
 /// A node, and the genuine certificate of its only peer.
 fn node_and_peer(cluster: &Cluster) -> (Node, CertAndKey) {
@@ -77,6 +79,25 @@ async fn frames_before_the_violation_are_delivered_as_sent() {
     link.lanes[1].finish();
     let truncated = DownReason::Violation(FrameViolation::Truncated);
     assert_eq!(node.down().await, truncated);
+}
+
+/// Whoever sends a thousand wrong frames at once is told of, and costs, one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_disconnect_nothing_more_of_the_link_is_given_out() {
+    const FRAMES: u64 = 1_000;
+    let cluster = Cluster::new("c1");
+    let (mut node, peer) = node_and_peer(&cluster);
+    let mut link = establish(&mut node, &peer).await;
+    let frames = [0, 0, 0, 1, b'x'].repeat(FRAMES as usize);
+    for lane in &mut link.lanes {
+        lane.send(&frames).await.unwrap();
+    }
+    let all =
+        |counters: &Counters| Lane::ALL.iter().all(|lane| counters.lane(*lane).frames_in == FRAMES);
+    node.counted(all).await;
+    assert_eq!(node.frame().await, (Lane::Control, Bytes::from("x")));
+    node.endpoint.disconnect(&node_name("n2"), "wrong");
+    assert_eq!(node.down().await, DownReason::Disconnected("wrong".into()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

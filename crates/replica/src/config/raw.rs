@@ -211,7 +211,7 @@ impl Default for Limits {
             memory: Memory::Auto,
             outbox_sessions_max: 100_000,
             frame_bytes_max: ByteSize(4 << 20),
-            lane_queue_bytes_max: ByteSize(8 << 20),
+            lane_queue_bytes_max: ByteSize(6 << 20),
             lane_inbox_bytes_max: ByteSize(1 << 20),
             connections_max: 2_048,
             handshakes_max: 64,

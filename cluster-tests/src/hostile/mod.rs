@@ -1,4 +1,10 @@
-//! Who breaks the rules on purpose: datagrams that are none, and a member whose process lies.
+//! Who breaks the rules on purpose: datagrams that are none, a member whose process lies, and
+//! those who do not even get that far.
+
+mod attack;
+mod outsiders;
+mod relay;
+mod thief;
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -6,13 +12,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use transport::hostile::HostileLink;
 use transport::issue::CertAndKey;
 use transport::{Endpoint, EndpointConfig, Event, Identity, Limits, PeerAddress, TlsPaths};
 
 use crate::cluster::{Cluster, name};
+pub use attack::{Attack, Known};
+pub use outsiders::{Outsider, Outsiders};
+pub use relay::{Relay, Way};
+pub use thief::{Raid, Tally, Thief};
 
 /// Length of a datagram that may begin a connection: anything shorter is ignored.
 const FIRST_BYTES: usize = 1200;
@@ -140,7 +150,7 @@ impl Impostor {
     /// The victim does not answer.
     pub async fn new(cluster: &Cluster, place: usize) -> Result<Self> {
         let victim = cluster.quic(0);
-        let heard = introduction_of(cluster, place).await?;
+        let heard = introduction_of(cluster, 0, place).await?;
         let theirs = cluster.count(0, "inc")?;
         let own = theirs + place as u64;
         let introduction = replaced(&heard, theirs, own).context("no number to replace")?;
@@ -159,17 +169,17 @@ impl Impostor {
     }
 }
 
-/// What the first member says when the one in this `place` connects.
-async fn introduction_of(cluster: &Cluster, place: usize) -> Result<Bytes> {
-    let status = cluster.status(0)?;
+/// What a node says when the one in this `place`, which does not run, connects.
+async fn introduction_of(cluster: &Cluster, node: usize, place: usize) -> Result<Bytes> {
+    let status = cluster.status(node)?;
     let cluster_name = status["cluster"].as_str().context("no name of the cluster")?.parse()?;
     let identity = Identity::load(&tls_paths(cluster, place), &cluster_name)?;
-    let (first, address) = (name(0).parse()?, cluster.quic(0).to_string());
+    let (peer, address) = (name(node).parse()?, cluster.quic(node).to_string());
     let (endpoint, mut events) = Endpoint::start(EndpointConfig {
         listen: cluster.quic(place),
         identity,
         hello: Bytes::from_static(b"nobody"),
-        peers: vec![PeerAddress { name: first, address }],
+        peers: vec![PeerAddress { name: peer, address }],
         strangers_max: 0,
         limits: Limits::default(),
         reload_interval: transport::RELOAD_INTERVAL_DEFAULT,
@@ -197,13 +207,11 @@ fn replaced(bytes: &[u8], from: u64, to: u64) -> Option<Bytes> {
 }
 
 /// A frame on a lane: its length, then its bytes.
-///
-/// # Errors
-/// It is too long for its length to be said.
-pub fn frame(bytes: &[u8]) -> Result<Vec<u8>> {
-    let length = u32::try_from(bytes.len())?;
-    ensure!(length > 0, "an empty frame");
-    Ok([&length.to_be_bytes(), bytes].concat())
+#[must_use]
+pub fn frame(bytes: &[u8]) -> Vec<u8> {
+    // Longer ones are refused whatever length they announce.
+    let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+    [&length.to_be_bytes(), bytes].concat()
 }
 
 #[cfg(test)]
