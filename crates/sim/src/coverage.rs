@@ -65,7 +65,7 @@ points! {
 }
 
 impl Point {
-    /// True if it cannot happen while the view is fixed.
+    /// True if it cannot happen while the view is fixed, in which there are three nodes.
     #[must_use]
     pub const fn needs_agreed_views(self) -> bool {
         matches!(
@@ -86,6 +86,7 @@ impl Point {
                 | Self::Resized
                 | Self::LastSpeakerCrashed
                 | Self::BudgetSpent
+                | Self::DistantSilent
         )
     }
 }

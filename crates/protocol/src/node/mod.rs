@@ -473,6 +473,10 @@ impl Node {
     }
 
     fn tick_sweep(&mut self, now: Time) {
+        // Rule H3: what is over by a wrong clock may not be.
+        if self.clock_fault {
+            return;
+        }
         let swept = self.store.sweep(now, SWEEP_PER_TICK_MAX);
         self.counters.expired += swept.expired.len() as u64;
     }

@@ -38,6 +38,7 @@ impl Node {
         let want = token.map(|token| token.version).unwrap_or_default();
         self.observe(&want, now);
         if let Some(opened) = self.open_here(key, &want, may_expire, now) {
+            let opened = self.as_far_as_known(opened, may_expire);
             return self.opened(ticket, opened);
         }
         let purpose = Purpose::Open(ticket);
@@ -281,6 +282,7 @@ impl Node {
                     Some(State::Ended(_)) | None => Opened::NotFound,
                 }
             }
+            Answer::Expire if self.clock_fault => Opened::NotFound,
             Answer::Expire => {
                 // Who is no owner leaves the end to those who are: each knows it by itself (E2).
                 if self.owns(load.key) {
@@ -290,6 +292,7 @@ impl Node {
             }
             Answer::Final(opened) => opened,
         };
+        let opened = self.as_far_as_known(opened, load.may_expire);
         let asked_everyone = load.everyone && matches!(opened, Opened::Session { .. });
         let all_confirm = asked_everyone && self.do_all_others_confirm(&load);
         match load.purpose {
@@ -310,6 +313,13 @@ impl Node {
                 self.resume_commit(asker, *commit, &opened, load.deadline, now);
             }
         }
+    }
+
+    /// Whose clock is wrong says of no session that there was that it is over: its time may not be.
+    // Rule H3.
+    fn as_far_as_known(&self, opened: Opened, may_expire: Option<Time>) -> Opened {
+        let may_be_wrong = self.clock_fault && may_expire.is_some();
+        if opened == Opened::NotFound && may_be_wrong { Opened::Unavailable } else { opened }
     }
 
     fn opened(&mut self, ticket: Ticket, opened: Opened) {

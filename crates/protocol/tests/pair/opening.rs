@@ -4,7 +4,7 @@ use protocol::limits::{FETCH_RETRY_MS, LOAD_WIDEN_MS, TICK_MS};
 use protocol::{Message, Node, Opened};
 use session::{EndReason, State, Token, Version};
 
-use crate::support::{Net, REQUEST_MS, is_deltas, is_repair, key, key_in, set};
+use crate::support::{IDLE_MS, LIFE_MS, Net, REQUEST_MS, is_deltas, is_repair, key, key_in, set};
 
 fn is_fetch(envelope: &protocol::Envelope) -> bool {
     matches!(envelope.message, Message::Fetch { .. })
@@ -353,4 +353,40 @@ fn a_session_that_everybody_may_have_forgotten_is_stamped_after_asking_all() {
     let commit = net.edits(0, key(1), vec![set("register", "x")]);
     let version = net.commit(0, commit).version;
     assert!(version.get(net.inc(1)).is_some(), "a asked b, which asked all: {version:?}");
+}
+
+/// Tests rule H3: a process whose clock is an hour ahead would end every session that it is asked
+/// for.
+#[test]
+fn by_a_wrong_clock_no_session_is_over() {
+    let mut net = Net::synced(3);
+    net.create_everywhere(0, key(1));
+    let seen = net.write(0, key(1), "still there").version;
+    net.run_until_calm();
+    net.crash(2);
+    net.set_ahead(2, IDLE_MS + 60_000);
+    net.start(2);
+    net.run_ms(20_000);
+    let opened = net.open(2, key(1), Some(seen.clone()));
+    assert_eq!(opened, Opened::Unavailable);
+    for host in [0, 1] {
+        assert_eq!(net.register(host, key(1), "register"), "still there", "at {host}");
+    }
+    net.set_ahead(2, 0);
+    net.run_ms(20_000);
+    assert!(matches!(net.open(2, key(1), Some(seen)), Opened::Session { .. }));
+}
+
+/// Tests rule H3: nor is anything forgotten by a wrong clock, until it is right.
+#[test]
+fn by_a_wrong_clock_no_session_is_forgotten() {
+    let mut net = Net::synced(2);
+    net.create_everywhere(0, key(1));
+    let late = net.now.plus(LIFE_MS + 60_000);
+    let node = net.node_mut(1);
+    for (fault, left) in [(true, 1), (false, 0)] {
+        node.handle_clock_fault(fault);
+        node.handle_tick(late);
+        assert_eq!(node.store().sessions(), left);
+    }
 }

@@ -10,6 +10,11 @@ impl Net {
         self.hosts[host].node.as_ref().expect("it runs")
     }
 
+    /// To tell a node what the others of its process would not.
+    pub(crate) fn node_mut(&mut self, host: usize) -> &mut Node {
+        self.hosts[host].node.as_mut().expect("it runs")
+    }
+
     pub(crate) fn nodes(&self) -> impl Iterator<Item = &Node> {
         self.hosts.iter().filter_map(|host| host.node.as_ref())
     }

@@ -41,7 +41,10 @@ fn of_the_distant(liveness: &mut Liveness) -> Vec<&'static str> {
         }
         LivenessEvent::Suspected(name, Inc(4)) if name == d => Some("suspected"),
         LivenessEvent::Reachable(name, Inc(4)) if name == d => Some("reachable"),
-        _ => None,
+        LivenessEvent::Send(..)
+        | LivenessEvent::Suspected(..)
+        | LivenessEvent::Reachable(..)
+        | LivenessEvent::ClockFault(_) => None,
     });
     words.collect()
 }
