@@ -396,10 +396,27 @@ impl Cluster {
     /// have: those that do not run are out, and what they held is elsewhere.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        let running: BTreeSet<String> = self.running().into_iter().map(name).collect();
+        let running = self.running_names();
         self.all(|status| {
             members(status) == running && is_whole(status, |peer| peer["lag_slots"] == 0)
         })
+    }
+
+    /// True if the nodes that run are the members, by the view of each of them.
+    #[must_use]
+    pub fn agrees(&self) -> bool {
+        let running = self.running_names();
+        self.all(|status| members(status) == running)
+    }
+
+    /// True if no process that runs has lately been too slow to judge others.
+    #[must_use]
+    pub fn is_swift(&self) -> bool {
+        self.all(|status| status["local_health"] == 1)
+    }
+
+    fn running_names(&self) -> BTreeSet<String> {
+        self.running().into_iter().map(name).collect()
     }
 
     fn wait_until(&self, what: &str, mut is_so: impl FnMut() -> bool) -> Result<()> {

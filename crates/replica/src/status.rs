@@ -56,6 +56,9 @@ pub struct Status {
     pub bytes: usize,
     /// Requests that wait for a copy, for acknowledgements, for another node.
     pub waiting: [usize; 3],
+    /// How well this process is itself, from 1, which is well, to 8: it bears the silence of others
+    /// so many times as long as usual, because what it hears comes late.
+    pub local_health: u64,
     /// True while this machine's clock is taken to be wrong.
     pub clock_fault: bool,
     /// By how much the machine's wall clock is ahead of the time that this node goes by, in
@@ -151,6 +154,7 @@ impl Replica {
             tombstones,
             bytes,
             waiting,
+            local_health: driver.links.agreed().liveness.local_health(),
             clock_fault: driver.links.agreed().liveness.has_clock_fault(),
             wall_ahead_ms: driver.clock.wall_ahead_ms(),
             counters: named(&counters),

@@ -125,6 +125,7 @@ async fn a_status_shows_the_others_and_what_happened() {
     assert_eq!((status.name.as_str(), status.health.as_str()), ("n1", "ok"));
     let peers: Vec<&str> = status.peers.iter().map(|peer| peer.name.as_str()).collect();
     assert_eq!((peers, status.clock_fault), (vec!["n2", "n3"], false));
+    assert!((1..=8).contains(&status.local_health), "{}", status.local_health);
     assert!(status.peers.iter().all(|peer| peer.rtt_us.is_some() && peer.error.is_none()));
     assert_eq!((status.sessions, status.tombstones, status.waiting), (0, 1, [0; 3]));
     assert_eq!((status.counters["created"], status.counters["ended"]), (1, 1));
