@@ -2,6 +2,7 @@
 //! membership anew.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use cluster_tests::client::Client;
 use cluster_tests::cluster::{Cluster, name};
@@ -73,6 +74,40 @@ fn the_number_of_copies_of_a_running_cluster_is_changed_and_nothing_is_lost() {
     all_serve(&mut clients);
     let status = operated.ask(0, &["status"]).unwrap();
     assert!(status.contains("n3") && status.contains("voters") && status.contains("30 sessions"));
+}
+
+/// A node that hung or was cut off for a few seconds is removed and comes back by itself. Between
+/// the two it is no member and has no shards, and that lasts a fraction of a second.
+#[test]
+fn a_node_that_is_removed_though_it_lives_answers_on_its_way_back() {
+    let operated = Operated::start(3);
+    let cluster = &operated.cluster;
+    let own_inc = || {
+        let answer = Client::new().get(cluster.http(2), "/status.json").unwrap();
+        serde_json::from_str::<serde_json::Value>(&answer.body).unwrap()["inc"].as_u64()
+    };
+    let (clients, before) = (sessions(cluster, 6), own_inc());
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for mut client in clients {
+            let is_over = &is_over;
+            scope.spawn(move || {
+                while !is_over.load(Ordering::Relaxed) {
+                    let answer = client.get(cluster.http(2), "/count").unwrap();
+                    assert_eq!((answer.status, answer.body.as_str()), (200, "0"));
+                    let new = Client::new().get(cluster.http(2), "/login?user=new").unwrap();
+                    // What waited for copies at that moment nobody can know.
+                    let is_unknown = new.body.starts_with("it is not known");
+                    assert!(new.status == 200 || is_unknown, "{} {}", new.status, new.body);
+                }
+            });
+        }
+        operated.ask(0, &["members", "remove", "n3"]).unwrap();
+        let is_back =
+            wait_until("n3 is a member anew", || own_inc().is_some_and(|inc| Some(inc) > before));
+        is_over.store(true, Ordering::Relaxed);
+        is_back.unwrap();
+    });
 }
 
 #[test]

@@ -41,6 +41,8 @@ pub(crate) struct Driver {
     pub(crate) endpoint: Endpoint,
     pub(crate) links: Links,
     pub(crate) meters: Meters,
+    /// How often this process has become a member.
+    starts: watch::Sender<u64>,
     /// True once all shards have caught up with the others.
     synced: watch::Sender<bool>,
     /// How many shards have caught up in the layout of each epoch.
@@ -115,6 +117,7 @@ impl Driver {
             endpoint,
             links,
             meters: Meters::default(),
+            starts: watch::Sender::new(0),
             synced: watch::Sender::new(false),
             synced_in: Mutex::default(),
             hang: Mutex::default(),
@@ -143,17 +146,29 @@ impl Driver {
         let shards = (0..SHARDS).map(shard).collect();
         // Whoever waits for an answer of the shards before learns that there will be none.
         *self.shards.write() = shards;
+        self.starts.send_modify(|starts| *starts += 1);
     }
 
     // --- commands of the application ---
 
-    /// Opens a session for a request that has seen `token`.
+    /// Opens a session for a request that has seen `token`. A process that was removed though it
+    /// lives is a member anew in a moment, with other shards: the request waits for that, and asks
+    /// them.
     pub(crate) async fn open(&self, key: SessionKey, token: Option<Token>) -> Opened {
-        let pending = self.ask(key, |node, ticket, now| {
-            let deadline = now.plus(millis(OPEN_TIMEOUT));
-            node.open(ticket, key, token, deadline, now);
-        });
-        pending.opened().await
+        let deadline = self.clock.now().plus(millis(OPEN_TIMEOUT));
+        let mut starts = self.starts.subscribe();
+        loop {
+            let token = token.clone();
+            let pending = self.ask(key, |node, ticket, now| {
+                node.open(ticket, key, token, deadline, now);
+            });
+            if let Some(opened) = pending.opened().await {
+                return opened;
+            }
+            if !self.is_let_in(&mut starts).await {
+                return Opened::Unavailable;
+            }
+        }
     }
 
     /// Executes the edits of one request, or has them executed, when this is called.
@@ -172,7 +187,8 @@ impl Driver {
         matches!(pending, Pending::Answered(Answer::Committed(Outcome::Done(_))))
     }
 
-    /// Begins the session under `key`, which was drawn by this node; tells its core as well.
+    /// Begins the session under `key`, which was drawn by this node; tells its core as well. Where
+    /// this process is no member it has begun nothing, and may ask again when it is.
     pub(crate) async fn create(
         &self,
         key: SessionKey,
@@ -180,18 +196,23 @@ impl Driver {
         edits: Vec<Edit>,
         level: Ack,
     ) -> (Option<Core>, Outcome) {
-        let mut made = None;
-        let pending = self.ask(key, |node, ticket, now| {
-            let created = node.stamp(now);
-            let hard_deadline = created.hlc.time().plus(creation.absolute_ms);
-            let (idle_ms, user) = (creation.idle_ms, creation.user.clone());
-            let core = Core { created, hard_deadline, idle_ms, user };
-            made = Some(core.clone());
-            let at = Version::new();
-            let commit = Commit { key, life: Life::Create(core), at, edits, level };
-            node.commit(ticket, commit, now.plus(millis(COMMIT_TIMEOUT)), now);
-        });
-        (made, pending.outcome().await)
+        let mut starts = self.starts.subscribe();
+        loop {
+            let (mut made, edits) = (None, edits.clone());
+            let pending = self.ask(key, |node, ticket, now| {
+                let created = node.stamp(now);
+                let hard_deadline = created.hlc.time().plus(creation.absolute_ms);
+                let (idle_ms, user) = (creation.idle_ms, creation.user.clone());
+                let core = Core { created, hard_deadline, idle_ms, user };
+                made = Some(core.clone());
+                let at = Version::new();
+                let commit = Commit { key, life: Life::Create(core), at, edits, level };
+                node.commit(ticket, commit, now.plus(millis(COMMIT_TIMEOUT)), now);
+            });
+            if !matches!(pending, Pending::NoMember) || !self.is_let_in(&mut starts).await {
+                return (made, pending.outcome().await);
+            }
+        }
     }
 
     /// True if this node owns the slot of `key`.
@@ -204,7 +225,7 @@ impl Driver {
         let (output, pending) = {
             let shards = self.shards.read();
             let Some(shard) = shards.get(shard_of(key)) else {
-                return Pending::Closed;
+                return if self.is_closed() { Pending::Closed } else { Pending::NoMember };
             };
             let mut shard = shard.lock();
             // Under the lock, as `close` relies on.

@@ -12,6 +12,11 @@ pub const SHARDS: u16 = 16;
 /// who may have it comes into sight, it is told so after `protocol::limits::HOPELESS_MS`.
 pub const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long a request waits for this process to be a member, before it is told to come again. One
+/// that was removed though it lives, because it hung or was cut off, learns of that and is let in
+/// again within a fraction of it; one that has to wait longer says so on `/health`.
+pub(crate) const MEMBER_AGAIN: Duration = Duration::from_millis(protocol::limits::HOPELESS_MS);
+
 /// How long a commit waits for a node that may execute it. Waiting for acknowledgements is
 /// bounded by `replication.ack_timeout` instead.
 pub const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);

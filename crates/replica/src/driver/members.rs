@@ -6,12 +6,13 @@ use protocol::limits::NEIGHBOURS_A_SIDE;
 use protocol::wire::Frame;
 use protocol::{MemberName, View, neighbours};
 use session::{Inc, Time};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use transport::NodeName;
 
 use super::hang::HUNG;
 use super::{Driver, Notice};
-use crate::limits::SHARDS;
+use crate::limits::{MEMBER_AGAIN, SHARDS};
 use crate::links::{Agreed, Linked, Said, member_name, process};
 
 impl Driver {
@@ -170,6 +171,13 @@ impl Driver {
     pub(crate) fn note_hung(&self, now: Instant) {
         tracing::warn!("this process hung for more than {HUNG:?}");
         self.hang.lock().ends(now);
+    }
+
+    /// True as soon as this process has become a member since `starts` was looked at last; false if
+    /// it does not in a moment, or takes no more commands.
+    pub(super) async fn is_let_in(&self, starts: &mut watch::Receiver<u64>) -> bool {
+        let is_let_in = tokio::time::timeout(MEMBER_AGAIN, starts.changed()).await;
+        matches!(is_let_in, Ok(Ok(()))) && !self.is_closed()
     }
 
     /// True while this process has hung and does not know yet who still answers it.

@@ -13,26 +13,31 @@ pub(super) enum Answer {
 pub(super) enum Pending {
     /// No more commands are taken.
     Closed,
+    /// This process is no member now.
+    NoMember,
     Answered(Answer),
     Waiting(oneshot::Receiver<Answer>),
 }
 
 impl Pending {
-    pub(super) async fn opened(self) -> Opened {
+    /// `None` if the process is no member now, or became another one meanwhile: whoever is asked
+    /// next may know.
+    pub(super) async fn opened(self) -> Option<Opened> {
         let answer = match self {
-            Self::Closed => None,
+            Self::Closed => return Some(Opened::Unavailable),
+            Self::NoMember => None,
             Self::Answered(answer) => Some(answer),
             Self::Waiting(answer) => answer.await.ok(),
         };
-        match answer {
-            Some(Answer::Opened(opened)) => opened,
-            Some(Answer::Committed(_)) | None => Opened::Unavailable,
+        match answer? {
+            Answer::Opened(opened) => Some(opened),
+            Answer::Committed(_) => Some(Opened::Unavailable),
         }
     }
 
     pub(super) async fn outcome(self) -> Outcome {
         let answer = match self {
-            Self::Closed => return Outcome::Unavailable,
+            Self::Closed | Self::NoMember => return Outcome::Unavailable,
             Self::Answered(answer) => Some(answer),
             Self::Waiting(answer) => answer.await.ok(),
         };
