@@ -43,6 +43,9 @@ const LOOK: Duration = Duration::from_millis(100);
 /// end, or on another lane.
 const ARRIVED_PART: u64 = 4;
 
+/// So many times as long as other attacks those over bad lines take: a link takes longer to make.
+const TORN: u32 = 3;
+
 /// So long the thief and the member are there under one name.
 const BOTH: Duration = Duration::from_secs(6);
 
@@ -122,9 +125,13 @@ impl<'r> Siege<'r> {
         self.is_member_again(scene)?;
         let relays = HONEST.map(|node| Relay::start(scene.cluster.quic(node), Way::Gaps));
         let relays = relays.into_iter().collect::<Result<Vec<Relay>>>()?;
+        // As below: nor may they have heard of the end of the links before.
+        self.thief.start_again();
+        let length = std::mem::replace(&mut self.length, TORN * self.length);
         let victims: Vec<(usize, SocketAddr)> =
             HONEST.into_iter().zip(relays.iter().map(Relay::address)).collect();
         self.raid(scene, "gaps in streams", &victims, Some(Attack::Needs))?;
+        self.length = length;
         // They may not have heard through the relays that those links have ended.
         self.thief.start_again();
         let dropped: Vec<u64> = relays.iter().map(|relay| relay.counts().1).collect();
