@@ -127,7 +127,8 @@ impl<'r> Siege<'r> {
         let relays = relays.into_iter().collect::<Result<Vec<Relay>>>()?;
         // As below: nor may they have heard of the end of the links before.
         self.thief.start_again();
-        let length = std::mem::replace(&mut self.length, TORN * self.length);
+        let length = self.length;
+        self.length = TORN * length;
         let victims: Vec<(usize, SocketAddr)> =
             HONEST.into_iter().zip(relays.iter().map(Relay::address)).collect();
         self.raid(scene, "gaps in streams", &victims, Some(Attack::Needs))?;
