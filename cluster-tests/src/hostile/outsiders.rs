@@ -77,7 +77,10 @@ impl Outsider {
             Self::OtherCluster => "network.refused.other_cluster",
             Self::Expired => "network.refused.outside_validity",
             Self::SameName => "network.refused.other_name",
-            Self::Silent | Self::HalfOpen => "network.refused.slow",
+            Self::Silent => "network.refused.slow",
+            // There are more than a node takes without proof of their address, and they never hear
+            // that they are asked for it.
+            Self::HalfOpen => "network.retries",
         }
     }
 
