@@ -189,7 +189,7 @@ impl<'r> Siege<'r> {
     fn knock(&mut self, scene: &mut Scene<'_>) -> Result<()> {
         self.is_member_again(scene)?;
         // Meanwhile the thief keeps to the rules, so that nobody is removed.
-        let until = tokio::time::Instant::now() + 2 * self.length * Outsider::ALL.len() as u32;
+        let until = tokio::time::Instant::now() + 4 * self.length * Outsider::ALL.len() as u32;
         let _context = self.runtime.enter();
         let victims = honest(scene.cluster);
         let quiet = self.thief.attack(scene.cluster, &victims, None, until)?;
@@ -201,7 +201,10 @@ impl<'r> Siege<'r> {
             let (what, way) = (outsider.name(), outsider.counted_as());
             scene.say(what);
             let before = counts(scene.cluster, way)?;
-            let until = tokio::time::Instant::now() + self.length;
+            // Who holds on does so for longer than a node bears it, however late it is taken.
+            let holds_on = matches!(outsider, Outsider::Silent | Outsider::HalfOpen);
+            let length = if holds_on { 2 * self.length } else { self.length };
+            let until = tokio::time::Instant::now() + length;
             let knocking =
                 HONEST.map(|node| Outsiders::start(scene.cluster, node, outsider, until));
             let knocking = knocking.into_iter().collect::<Result<Vec<Outsiders>>>()?;
