@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::agreement::Agreement;
 use crate::driver::Driver;
-use crate::links::member_name;
+use crate::links::{Agreed, member_name};
 use crate::meters::MeterStatus;
 use crate::network::NetworkStatus;
 use crate::replica::Replica;
@@ -133,7 +133,10 @@ impl Replica {
             add(&mut counters, node.counters());
         });
         let progress = self.shared.agreement.as_ref().map(Agreement::progress).unwrap_or_default();
-        let view = driver.links.agreed().view.clone();
+        let (view, local_health, clock_fault) = {
+            let Agreed { view, liveness, .. } = &*driver.links.agreed();
+            (view.clone(), liveness.local_health(), liveness.has_clock_fault())
+        };
         Status {
             members: view.members.iter().map(MemberStatus::of).collect(),
             epoch: view.epoch,
@@ -154,8 +157,8 @@ impl Replica {
             tombstones,
             bytes,
             waiting,
-            local_health: driver.links.agreed().liveness.local_health(),
-            clock_fault: driver.links.agreed().liveness.has_clock_fault(),
+            local_health,
+            clock_fault,
             wall_ahead_ms: driver.clock.wall_ahead_ms(),
             counters: named(&counters),
             meters: driver.meters.snapshot(),
