@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use membership::bootstrap::{Bootstrap, Claimant, Step};
 use membership::voters::{Candidate, Pulse, Situation, VoterPolicy, next_change};
@@ -331,7 +331,10 @@ impl World {
         let decision = joining(name, self.starts);
         let voter = self.voter(via);
         let mut result = voter.propose(decision.clone(), PATIENCE).await;
-        for _ in 0..5 {
+        // Where others compete for the processor the leader may be out of reach for a while, which
+        // is found out at once, again and again.
+        let begin = Instant::now();
+        while begin.elapsed() < BOUND {
             match result {
                 Err(ProposeError::Unknown) => {}
                 Ok(_) | Err(ProposeError::NoLeader | ProposeError::Refused { .. }) => break,
