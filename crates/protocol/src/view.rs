@@ -154,6 +154,12 @@ impl View {
         self.members.iter().any(|member| member.inc == Some(inc))
     }
 
+    /// True if `inc` is a member that is to hand over what it holds and go.
+    #[must_use]
+    pub fn is_leaving(&self, inc: Inc) -> bool {
+        self.members.iter().any(|member| member.inc == Some(inc) && member.leaving)
+    }
+
     /// The name of the member that runs as `inc`.
     #[must_use]
     pub fn name_of(&self, inc: Inc) -> Option<&MemberName> {

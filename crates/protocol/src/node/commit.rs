@@ -51,8 +51,9 @@ impl Node {
 
     /// Who should execute these edits: this node if it may stamp, else the first owner that
     /// answers and that `may_ask` leaves; owners by the oldest layout come first, because they have
-    /// caught up. Edits that depend on what others wrote all go to the first.
-    // Rule N2.
+    /// caught up, and those that are leaving last. Edits that depend on what others wrote all go to
+    /// the first, whether it is leaving or not: not everybody hears of that at once.
+    // Rules N2, V12.
     pub(super) fn executor(&self, commit: &Commit, may_ask: impl Fn(Inc) -> bool) -> Option<Inc> {
         let conditional = commit.edits.iter().any(session::Edit::is_conditional);
         if self.may_stamp(commit.key) && !conditional {
@@ -62,7 +63,12 @@ impl Node {
             true => self.may_stamp(commit.key),
             false => self.is_reachable(*owner) && may_ask(*owner),
         };
-        self.placement.owners(commit.key.slot()).find(able)
+        let owners = || self.placement.owners(commit.key.slot());
+        // Who leaves may be gone before edits have crossed a slow line, and then nobody knows what
+        // became of them.
+        let stays = |owner: &Inc| !self.view.is_leaving(*owner);
+        let staying = || owners().filter(stays).find(able);
+        if conditional { None } else { staying() }.or_else(|| owners().find(able))
     }
 
     /// Executes edits on this copy, once it is new enough.

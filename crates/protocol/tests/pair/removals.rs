@@ -1,9 +1,9 @@
 //! Members that go for good, with what they have: what is lost is said to be lost, and no more is.
 
-use protocol::{Decision, Opened, Outcome, View};
+use protocol::{Decision, Message, Opened, Outcome, View};
 
 use super::views::{fill, holders, keys, speaks_for_all};
-use crate::support::{Net, key, set};
+use crate::support::{Net, is_repair, key, set};
 
 /// Tests rule V8: a loss is told to everybody.
 #[test]
@@ -93,4 +93,32 @@ fn a_restarted_process_gets_its_slots_back() {
     assert!(keys().map(|key| net.owners(0, key)).eq(before));
     assert!(keys().all(|key| holders(&net, key) == 2));
     assert!(net.view().losses.is_empty());
+}
+
+/// Tests rules N2 and V12: who leaves may be gone before the edits arrive, and then nobody knows what
+/// became of them.
+#[test]
+fn edits_are_forwarded_to_an_owner_that_stays() {
+    let mut net = Net::agreed(3, 2, 0);
+    let key = net.key_owned_by(&[0, 1]);
+    net.create(0, key);
+    net.settle();
+    net.hold_views();
+    net.lose(is_repair);
+    net.drain_member(0);
+    (0..3).for_each(|host| net.hand(host));
+    assert!(!net.node(2).speaks_for(key) && net.owners(2, key)[0] == 0);
+    net.log.clear();
+    let edits = net.edits(1, key, vec![set("register", "x")]);
+    net.commit(2, edits);
+    let forwarded = |net: &Net, host| {
+        let inc = net.inc(host);
+        net.count(|e| e.to == inc && matches!(e.message, Message::Forward { .. }))
+    };
+    assert_eq!((forwarded(&net, 0), forwarded(&net, 1)), (0, 1));
+    net.cut(1, 2);
+    net.run_ms(3_000);
+    let edits = net.edits(1, key, vec![set("register", "y")]);
+    net.commit(2, edits);
+    assert_eq!(forwarded(&net, 0), 1, "nobody else answers");
 }
