@@ -7,6 +7,7 @@
 mod hang;
 mod members;
 mod pending;
+mod shard;
 mod tick;
 
 use std::collections::{BTreeMap, HashMap};
@@ -16,16 +17,16 @@ use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use protocol::wire::Frame;
 use protocol::{
-    Ack, Commit, Event, Lane, Life, LivenessEvent, Node, Opened, Options, Outcome, Ticket,
-    Transmit, View, Violation,
+    Ack, Commit, Lane, Life, LivenessEvent, Node, Opened, Options, Outcome, Ticket, Transmit, View,
 };
 use session::{Core, Edit, Inc, SessionKey, Slot, Time, Token, User, Version};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use transport::{Endpoint, NodeName, SendError};
 
 pub(crate) use self::hang::HUNG;
 use self::hang::Hang;
 use self::pending::{Answer, Pending};
+use self::shard::{Output, Shard};
 use crate::clock::Clock;
 use crate::limits::{COMMIT_TIMEOUT, OPEN_TIMEOUT, SHARDS};
 use crate::links::{Agreed, Links, member_name};
@@ -57,26 +58,6 @@ pub(crate) struct Driver {
     /// What was heard that only the trial of a next release says.
     #[cfg(feature = "next")]
     pub(crate) trials: crate::meters::Meter,
-}
-
-/// One state machine and the requests that wait for it.
-struct Shard {
-    node: Node,
-    waiting: HashMap<Ticket, oneshot::Sender<Answer>>,
-    tickets: u64,
-}
-
-/// What a call into a state machine produced.
-#[derive(Default)]
-struct Output {
-    transmits: Vec<Transmit>,
-    resolved: Vec<(oneshot::Sender<Answer>, Answer)>,
-    /// The answer to the very command that was called.
-    own: Option<Answer>,
-    violations: Vec<(Inc, Violation)>,
-    synced: Vec<u64>,
-    behind: bool,
-    lost: Vec<Slot>,
 }
 
 /// What `agreement` is told.
@@ -449,47 +430,6 @@ impl Driver {
             }
         }
         sent.is_ok()
-    }
-}
-
-impl Shard {
-    /// Takes out all that the last call produced.
-    fn drain(&mut self, now: Time) -> Output {
-        let mut output = Output::default();
-        while let Some(event) = self.node.poll_event() {
-            match event {
-                Event::Opened(ticket, opened) => {
-                    self.answer(ticket, Answer::Opened(opened), &mut output);
-                }
-                Event::Committed(ticket, outcome) => {
-                    self.answer(ticket, Answer::Committed(outcome), &mut output);
-                }
-                Event::Synced(epoch) => output.synced.push(epoch),
-                Event::Behind(..) => output.behind = true,
-                Event::LossAccepted(slots) => output.lost.extend(slots),
-                // The driver has seen it before the shard did.
-                Event::Removed => {}
-                Event::Violation(inc, violation) => output.violations.push((inc, violation)),
-            }
-        }
-        while let Some(transmit) = self.node.poll_transmit(now) {
-            output.transmits.push(transmit);
-        }
-        output
-    }
-
-    /// Whoever waits is answered; if nobody does, it is the command that was just called.
-    fn answer(&mut self, ticket: Ticket, answer: Answer, output: &mut Output) {
-        match self.waiting.remove(&ticket) {
-            Some(asker) => output.resolved.push((asker, answer)),
-            None => output.own = Some(answer),
-        }
-    }
-
-    fn wait(&mut self, ticket: Ticket) -> oneshot::Receiver<Answer> {
-        let (asker, answer) = oneshot::channel();
-        self.waiting.insert(ticket, asker);
-        answer
     }
 }
 
