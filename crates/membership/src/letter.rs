@@ -38,8 +38,8 @@ pub enum Letter {
     },
 }
 
-/// How a node stands. Told to every node that there is a link with: at once when it changes, and
-/// again at an interval.
+/// How a node stands. Told to every node that there is a link with at once when it changes, and
+/// again at an interval: a short one to those who go by its silence, a long one to the others.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct News {
     /// Its Raft directory and how that stands; `None` without one: it cannot vote.

@@ -260,8 +260,16 @@ impl Liveness {
     // Rule D5.
     pub fn ask(&mut self, doubted: &BTreeSet<Inc>, now: Time) {
         for peer in self.peers.values_mut().filter(|peer| doubted.contains(&peer.inc)) {
-            peer.expect(now, now);
+            // Whoever doubts it does so for a while: it is not asked more often than a neighbour.
+            peer.expect(now, now.max(peer.heard.plus(HEARTBEAT_MS)));
         }
+    }
+
+    /// True while it is not known yet whether that process is there, though it was asked.
+    #[must_use]
+    pub fn is_waiting_for(&self, inc: Inc) -> bool {
+        let waits = |peer: &Peer| peer.expected.is_some() && peer.suspected.is_none();
+        self.peers.values().any(|peer| peer.inc == inc && waits(peer))
     }
 
     /// Sends heartbeats and suspects the silent; to be called every few tens of milliseconds.

@@ -216,7 +216,7 @@ impl Endpoint {
     }
 
     /// Ends the link with a peer, if there is one; a new one is made after a pause. For a peer
-    /// that broke the rules of what the frames contain: what else has arrived from it is dropped,
+    /// that broke the rules of what the frames contain, or that does not answer: what else has arrived from it is dropped,
     /// and the next event of this peer is [`Event::Down`](crate::Event::Down).
     pub fn disconnect(&self, peer: &NodeName, reason: &str) {
         if let Some(link) = self.shared.peers.link(peer) {

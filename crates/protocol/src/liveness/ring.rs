@@ -1,8 +1,9 @@
 //! Who keeps watch over whom, in a cluster of so many members that not everybody can watch all.
 //!
 //! The members stand on a ring, and each exchanges heartbeats with those next to it. All work it
-//! out from the view alone and alike, so of two neighbours each knows that the other is one; and
-//! whoever joins or goes changes the neighbours of those around it only.
+//! out from the view alone and alike, so of two neighbours each knows that the other is one. In one
+//! zone whoever joins or goes changes the neighbours of those around it only; where there are
+//! several, others may get another neighbour at the far ends as well.
 
 use std::collections::BTreeSet;
 
@@ -106,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn who_goes_changes_what_is_around_it_only() {
+    fn in_one_zone_who_goes_changes_what_is_around_it_only() {
         let before = view(50, |_| 0);
         let gone = names(&before)[20].clone();
         let mut after = before.clone();

@@ -14,8 +14,14 @@ use super::{Done, PATIENCE, Steward, What};
 use crate::driver::millis;
 use crate::links::member_name;
 
-/// A node of which nothing is heard for so long is silent. It tells its news twice a second.
+/// A node of which nothing is heard for so long is silent. It tells its news twice a second to
+/// voters, and if it leads to everybody; of others only voters are to go by this.
 const SILENT: Duration = Duration::from_secs(3);
+
+/// After so many looks at which nothing had come from a node that sends no heartbeats, the link with
+/// it is taken for lost: 5 s, ten times as long as it takes it to tell its news again. Looks, because
+/// what this process slept through is no silence of others.
+const LOST_TICKS: u32 = 50;
 
 /// So long a new member may take until there is a link with it.
 const UNMET: Duration = Duration::from_secs(5);
@@ -49,6 +55,7 @@ fn unheard(name: &MemberName, voters: &BTreeMap<RaftId, Place>) -> Option<(RaftI
 impl Steward {
     pub(super) fn handle_tick(&mut self) {
         self.look_for_suspects();
+        self.look_for_lost_links();
         // Who goes afterwards is gone.
         self.has_begun |= self.chart.as_ref().is_some_and(has_begun);
         if let Some(raft) = self.voter.as_ref().and_then(|voter| voter.status().raft)
@@ -83,6 +90,25 @@ impl Steward {
         let is_new =
             |inc: &Inc| self.unmet.get(inc).is_some_and(|at| now.duration_since(*at) < UNMET);
         self.suspected = silent.into_iter().filter(|inc| !is_new(inc)).collect();
+    }
+
+    /// Heartbeats go between members. The link with any other node is made anew if it tells nothing.
+    fn look_for_lost_links(&mut self) {
+        let view = self.chart.as_ref().map(|chart| &chart.view).filter(|_| self.driver.is_member());
+        let is_member = |name: &MemberName| {
+            view.is_some_and(|view| view.members.iter().any(|member| member.name == *name))
+        };
+        let mut strangers = self.driver.linked();
+        strangers.retain(|peer| !is_member(&member_name(peer)));
+        self.silent_ticks.retain(|peer, _| strangers.contains(peer));
+        for peer in strangers {
+            let ticks = self.silent_ticks.entry(peer.clone()).or_default();
+            *ticks += 1;
+            if *ticks >= LOST_TICKS {
+                *ticks = 0;
+                self.driver.endpoint.disconnect(&peer, "it tells nothing");
+            }
+        }
     }
 
     fn remove_silent(&mut self, term: u64) {

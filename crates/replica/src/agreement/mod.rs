@@ -182,6 +182,13 @@ struct Heard {
     news: News,
 }
 
+impl Heard {
+    /// True if it leads: whoever does tells everybody twice a second.
+    fn leads(&self) -> bool {
+        self.news.leads && !duties::is_silent(self.at, Instant::now())
+    }
+}
+
 /// The task.
 struct Steward {
     driver: Arc<Driver>,
@@ -204,6 +211,8 @@ struct Steward {
     wants_seeds: Arc<AtomicBool>,
     found: mpsc::Receiver<Found>,
     heard: BTreeMap<MemberName, Heard>,
+    /// For how many ticks a node that no heartbeats come from has told nothing.
+    silent_ticks: BTreeMap<NodeName, u32>,
     news_at: Instant,
     news: Option<News>,
     /// How many times the same news has been told again.
@@ -275,6 +284,7 @@ impl Steward {
             wants_seeds,
             found,
             heard: BTreeMap::new(),
+            silent_ticks: BTreeMap::new(),
             news_at: now,
             news: None,
             told_again: 0,
@@ -394,6 +404,7 @@ impl Steward {
 
     fn handle_news(&mut self, peer: &NodeName, news: News) {
         let (name, now, now_ms) = (member_name(peer), Instant::now(), self.now_ms());
+        self.silent_ticks.remove(peer);
         if let (Some((_, bootstrap)), Some(introduction)) =
             (&mut self.directory, news.introduction(name.clone()))
         {

@@ -29,7 +29,7 @@ impl Steward {
             let raft = status.raft.as_ref()?;
             raft.voters.get(&raft.leader?).map(|place| place.name.clone())
         });
-        let said = self.heard.iter().find(|(_, heard)| heard.news.leads);
+        let said = self.heard.iter().find(|(_, heard)| heard.leads());
         let chart = self.chart.as_ref();
         let progress = Progress {
             waits_for: self.waits_for(),

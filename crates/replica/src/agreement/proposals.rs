@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::duties::is_leading;
-use super::{Done, PATIENCE, PAUSE, Steward, What};
+use super::{Done, Heard, PATIENCE, PAUSE, Steward, What};
 use crate::links::member_name;
 
 impl Steward {
@@ -49,7 +49,7 @@ impl Steward {
         let voter = self.voter.clone().filter(|_| self.leads());
         let courier = self.courier.clone();
         let own_name = member_name(&self.me.name);
-        let leads = |name: &MemberName| self.heard.get(name).is_some_and(|heard| heard.news.leads);
+        let leads = |name: &MemberName| self.heard.get(name).is_some_and(Heard::leads);
         let voters = self.chart.as_ref().map(|chart| {
             let others = chart.voters.iter().filter(|(_, place)| place.name != own_name);
             let others: BTreeMap<_, _> = others.map(|(id, place)| (*id, place.clone())).collect();

@@ -5,17 +5,18 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use membership::{Group, Place, Settings, Store};
-use protocol::limits::{SUSPECT_MS, TICK_MS};
+use protocol::limits::SUSPECT_MS;
 use protocol::{Member, View};
 use session::Inc;
 use tokio::time::Instant;
 
-use super::Steward;
 use super::entering::bootstrap;
+use super::{Steward, TICK};
 use crate::links::member_name;
 
-/// Whoever is asked whether it is there and has not answered after so long is suspected.
-const ANSWERED: Duration = Duration::from_millis(SUSPECT_MS + 4 * TICK_MS);
+/// Whoever is asked whether it is there and has not answered after so long is suspected, however
+/// slow this process takes itself to be.
+const ANSWER_MAX: Duration = Duration::from_millis(9 * SUSPECT_MS);
 
 impl Steward {
     /// Makes membership anew with the members that this node reaches; their names.
@@ -49,9 +50,12 @@ impl Steward {
         let is_distant = |member: &&Member| !self.driver.is_near(&member.name);
         let distant: BTreeSet<Inc> =
             view.members.iter().filter(is_distant).filter_map(|member| member.inc).collect();
-        if !distant.is_empty() {
-            self.driver.doubt(&distant);
-            tokio::time::sleep(ANSWERED).await;
+        self.driver.doubt(&distant);
+        let begin = Instant::now();
+        let mut waits_for = distant;
+        while !waits_for.is_empty() && begin.elapsed() < ANSWER_MAX {
+            tokio::time::sleep(TICK).await;
+            waits_for.retain(|inc| self.driver.is_waiting_for(*inc));
         }
     }
 

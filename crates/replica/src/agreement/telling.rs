@@ -1,10 +1,12 @@
 //! Whom this node is linked with, and what it tells them.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use membership::bootstrap::{Introduction, Standing};
 use membership::{Chart, Letter, News, Seen};
+use protocol::MemberName;
 use tokio::time::Instant;
 use transport::NodeName;
 
@@ -55,23 +57,25 @@ impl Steward {
         }
         self.told_again = if is_news { 0 } else { self.told_again.wrapping_add(1) };
         let letter = Letter::News(news.clone()).to_bytes();
-        let everybody = self.told_again.is_multiple_of(NEWS_TO_ALL) || news.leads;
-        for peer in self.driver.linked() {
-            if everybody || self.is_told_always(&peer) {
-                self.driver.send_letter(&peer, letter.clone());
-            }
+        let mut told = self.driver.linked();
+        if !(news.leads || self.told_again.is_multiple_of(NEWS_TO_ALL)) {
+            let spared = self.spared();
+            told.retain(|peer| !spared.contains(&member_name(peer)));
+        }
+        for peer in told {
+            self.driver.send_letter(&peer, letter.clone());
         }
         self.news = Some(news);
         self.news_at = now + NEWS_INTERVAL;
     }
 
-    /// True for neighbours, for those who vote, among whom is the leader, and for whoever is no
-    /// member, or not yet.
-    fn is_told_always(&self, peer: &NodeName) -> bool {
-        let Some(chart) = &self.chart else { return true };
-        let name = member_name(peer);
-        self.driver.is_near(&name)
-            || chart.voters.values().any(|place| place.name == name)
-            || !chart.view.members.iter().any(|member| member.name == name)
+    /// Members that do not go by this node's silence: those that are distant and do not vote.
+    fn spared(&self) -> BTreeSet<MemberName> {
+        let Some(chart) = &self.chart else { return BTreeSet::new() };
+        let voters: BTreeSet<&MemberName> =
+            chart.voters.values().map(|place| &place.name).collect();
+        let names = chart.view.members.iter().map(|member| &member.name);
+        let distant = names.filter(|name| !voters.contains(name) && !self.driver.is_near(name));
+        distant.cloned().collect()
     }
 }

@@ -112,6 +112,11 @@ impl Driver {
         self.with_agreed(|agreed, now| agreed.liveness.ask(doubted, now));
     }
 
+    /// True while it is not known whether that process, which was asked, is there.
+    pub(crate) fn is_waiting_for(&self, inc: Inc) -> bool {
+        self.links.agreed().liveness.is_waiting_for(inc)
+    }
+
     /// True if heartbeats go between that member and this process all the time.
     pub(crate) fn is_near(&self, name: &MemberName) -> bool {
         self.links.agreed().liveness.is_near(name)

@@ -9,8 +9,8 @@ use crate::clock::{Adjusted, Others};
 use crate::links::Traffic;
 
 /// The link with a peer that has been suspected for so long is made anew, in milliseconds: the peer
-/// may have come back at another address, or lost its end of it. That is 5 s after it was heard last,
-/// before which QUIC would hardly have tried again.
+/// may have come back at another address, or lost its end of it. QUIC keeps idle links for long, so
+/// it would find that out much later.
 const LINK_LOST_MS: u64 = 3_000;
 
 impl Driver {
@@ -34,6 +34,8 @@ impl Driver {
             if self.links.own_inc(&agreed.view).is_some() {
                 lost.extend(agreed.liveness.suspected_for(LINK_LOST_MS, now).cloned());
             }
+            // The link that is made next is not cut for the silence of this one.
+            lost.iter().for_each(|name| agreed.liveness.handle_down(name));
         });
         for name in lost {
             if let Ok(peer) = name.0.parse() {

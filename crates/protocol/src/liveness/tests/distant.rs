@@ -133,6 +133,26 @@ fn whom_others_doubt_is_asked_at_once() {
     assert_eq!(words[0], (20_050, "asked"));
     assert_eq!(words.last(), Some(&(22_050, "suspected")));
     assert_eq!(words.len(), 6);
+    assert!(!liveness.is_waiting_for(Inc(4)), "it is known now");
+}
+
+/// Tests rule D5: who is well and yet doubted by somebody for long is not asked without end.
+#[test]
+fn whoever_is_doubted_again_and_again_is_asked_as_often_as_a_neighbour() {
+    let mut liveness = in_a_large_cluster();
+    let mut asked = Vec::new();
+    for ms in (20_000..22_000).step_by(TICK_MS as usize) {
+        liveness.ask(&[Inc(4)].into(), Time(ms));
+        let words = run(&mut liveness, ms..ms + 1);
+        if words.iter().any(|(_, word)| *word == "asked") {
+            assert!(liveness.is_waiting_for(Inc(4)));
+            asked.push(ms);
+            let answer = Heartbeat { sent: Time(ms), echo: Some((Time(ms), 0)) };
+            liveness.handle_heartbeat(&"d".into(), answer, Time(ms));
+        }
+        assert!(!words.iter().any(|(_, word)| *word == "suspected"));
+    }
+    assert_eq!(asked, [20_000, 20_500, 21_000, 21_500]);
 }
 
 /// Tests rule D1: on a line that loses heartbeats, distant peers are borne with as neighbours are.
