@@ -182,14 +182,7 @@ fn the_denial_of_an_owner_that_is_one_anew_does_not_count_as_of_before() {
 /// asked; then that one has to be heard as well, or somebody's view is behind.
 #[test]
 fn a_session_is_not_denied_without_the_writer_that_the_token_names() {
-    let mut net = Net::agreed(3, 2, 0);
-    let key = net.key_owned_by(&[0, 2]);
-    net.resize(1);
-    net.settle();
-    net.hold_views();
-    net.drain_member(0);
-    hand(&mut net, &[0, 2]);
-    net.run_until("c has caught up", |net| net.node(2).speaks_for(key));
+    let (mut net, key) = Net::owned_later();
     let (a, c) = (net.inc(0), net.inc(2));
     net.lose(move |e| e.to == a && is_deltas(e) || e.from == c && is_fetched(e));
     let seen = net.create(2, key).version;

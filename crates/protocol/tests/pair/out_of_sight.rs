@@ -108,14 +108,7 @@ fn what_looks_idle_is_not_refused_while_a_link_is_being_made() {
 /// given the same moment.
 #[test]
 fn a_writer_that_is_no_owner_yet_is_given_a_moment_as_well() {
-    let mut net = Net::agreed(3, 2, 0);
-    let key = net.key_owned_by(&[0, 2]);
-    net.resize(1);
-    net.settle();
-    net.hold_views();
-    net.drain_member(0);
-    [0, 2].into_iter().for_each(|host| net.hand(host));
-    net.run_until("c has caught up", |net| net.node(2).speaks_for(key));
+    let (mut net, key) = Net::owned_later();
     let a = net.inc(0);
     net.lose(move |e| e.to == a && (is_deltas(e) || is_repair(e)));
     let seen = net.create(2, key).version;

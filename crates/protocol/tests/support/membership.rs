@@ -153,6 +153,20 @@ impl Net {
         self.decide(Decision::Resize { copies: copies(number) }).expect("it is another");
     }
 
+    /// Three members, and a key of `a` alone, which leaves: `c` owns the key by the view after that,
+    /// has heard of it and has caught up, and `b` goes by the view before.
+    pub(crate) fn owned_later() -> (Self, session::SessionKey) {
+        let mut net = Self::agreed(3, 2, 0);
+        let key = net.key_owned_by(&[0, 2]);
+        net.resize(1);
+        net.settle();
+        net.hold_views();
+        net.drain_member(0);
+        [0, 2].into_iter().for_each(|host| net.hand(host));
+        net.run_until("c has caught up", |net| net.node(2).speaks_for(key));
+        (net, key)
+    }
+
     /// `host` gets the present view.
     pub(crate) fn hand(&mut self, host: usize) {
         let view = self.view().clone();

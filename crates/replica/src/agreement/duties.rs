@@ -94,12 +94,10 @@ impl Steward {
 
     /// Heartbeats go between members. The link with any other node is made anew if it tells nothing.
     fn look_for_lost_links(&mut self) {
-        let view = self.chart.as_ref().map(|chart| &chart.view).filter(|_| self.driver.is_member());
-        let is_member = |name: &MemberName| {
-            view.is_some_and(|view| view.members.iter().any(|member| member.name == *name))
-        };
         let mut strangers = self.driver.linked();
-        strangers.retain(|peer| !is_member(&member_name(peer)));
+        if self.driver.is_member() {
+            strangers.retain(|peer| self.driver.links.inc_of(peer).is_none());
+        }
         self.silent_ticks.retain(|peer, _| strangers.contains(peer));
         for peer in strangers {
             let ticks = self.silent_ticks.entry(peer.clone()).or_default();
