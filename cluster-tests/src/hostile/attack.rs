@@ -24,8 +24,7 @@ const ACKS_BETWEEN: u64 = 100;
 /// Longest run of random bytes.
 const NONSENSE_BYTES_MAX: usize = 2_000;
 
-/// Letters as they are encoded: their version, then the number of the kind.
-const LETTER_VERSION: u8 = 1;
+/// Letters as they are encoded: the version of the wire, then the number of the kind.
 const WANT_CHART: u32 = 1;
 const ASK: u32 = 3;
 
@@ -436,7 +435,7 @@ fn oversize(nth: u64) -> Vec<u8> {
 
 /// The chart, please; and requests of Raft that are none.
 fn letter(nth: u64) -> Vec<u8> {
-    let mut letter = vec![LETTER_VERSION];
+    let mut letter = vec![WIRE_VERSION];
     if nth.is_multiple_of(2) {
         protocol::codec::encode(&WANT_CHART, &mut letter);
     } else {

@@ -25,7 +25,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::raft_types::{Group, RaftId};
 use crate::voters::voters_among;
-use crate::wire;
 
 /// The generation of a cluster that is founded, not recovered.
 const FIRST_GENERATION: u64 = 1;
@@ -77,21 +76,6 @@ pub struct Introduction {
     pub from: Claimant,
     /// How it stands, as it has written down.
     pub standing: Standing,
-}
-
-impl Introduction {
-    /// As bytes, for the link.
-    #[must_use]
-    pub fn to_bytes(&self) -> Vec<u8> {
-        wire::encode(self)
-    }
-
-    /// From bytes; `None` if they are none of this version. Whoever reads them compares the name
-    /// with the one that the link has verified.
-    #[must_use]
-    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        wire::decode(bytes).ok()
-    }
 }
 
 /// Why a node cannot take part in founding a cluster.

@@ -114,13 +114,14 @@ impl Chart {
 }
 
 impl Letter {
-    /// As bytes, for the link.
+    /// As bytes, in a version of the wire that the other end of the link speaks, from
+    /// `WIRE_VERSION_MIN` on.
     #[must_use]
-    pub fn to_bytes(&self) -> Vec<u8> {
-        wire::encode(self)
+    pub fn to_bytes(&self, version: u8) -> Vec<u8> {
+        wire::encode(version, self)
     }
 
-    /// From bytes; `None` if they are none of this version.
+    /// From bytes; `None` if they are no letter in any version that this release speaks.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         wire::decode(bytes).ok()
@@ -129,6 +130,7 @@ impl Letter {
 
 #[cfg(test)]
 mod tests {
+    use protocol::wire::WIRE_VERSION;
     use protocol::{Copies, Decision, Roster, Rules};
 
     use super::*;
@@ -142,14 +144,10 @@ mod tests {
             address: "127.0.0.1:7001".into(),
             zone: "z".into(),
             start: 5,
-            version: protocol::wire::WIRE_VERSION,
+            version: WIRE_VERSION,
         };
         let decisions = [
-            Decision::Begin {
-                generation: 1,
-                copies: Copies::All,
-                protocol: protocol::wire::WIRE_VERSION,
-            },
+            Decision::Begin { generation: 1, copies: Copies::All, protocol: WIRE_VERSION },
             join("a"),
             join("b"),
         ];
@@ -176,7 +174,7 @@ mod tests {
             Letter::Ask { number: 3, request: vec![1, 2] },
             Letter::Answer { number: 3, answer: Vec::new() },
         ] {
-            let bytes = letter.to_bytes();
+            let bytes = letter.to_bytes(WIRE_VERSION);
             assert_eq!(Letter::from_bytes(&bytes), Some(letter));
             for length in 0..bytes.len() {
                 assert_eq!(Letter::from_bytes(&bytes[..length]), None);

@@ -19,6 +19,8 @@
 //! ```
 
 pub mod bootstrap;
+#[cfg(test)]
+mod golden_tests;
 mod letter;
 mod link;
 mod log;

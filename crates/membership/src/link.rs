@@ -16,6 +16,11 @@ pub trait Link: Send + Sync + 'static {
     /// are possible otherwise. It may wait as long as it likes; whoever asks gives up by dropping
     /// the future.
     fn request<'a>(&'a self, to: &'a MemberName, request: Vec<u8>) -> Answering<'a>;
+
+    /// The version of the wire in which that node is to be talked to now: at most what its members
+    /// have agreed on, and what both ends of the link speak.
+    // Rule W2.
+    fn speaks(&self, to: &MemberName) -> u8;
 }
 
 /// Why there is no answer.

@@ -107,7 +107,8 @@ impl Way {
         patience: Duration,
     ) -> Result<Answer, AskError> {
         let Network { group, me, .. } = self.network;
-        let bytes = wire::encode(&(Header { group, from: me, to: self.id }, request));
+        let version = self.network.link.speaks(&self.name);
+        let bytes = wire::encode(version, &(Header { group, from: me, to: self.id }, request));
         if bytes.len() > MESSAGE_BYTES_MAX {
             return Err(AskError::TooLong(bytes.len()));
         }

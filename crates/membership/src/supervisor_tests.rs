@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use openraft::raft::AppendEntriesRequest;
 use openraft::{CommittedLeaderId, EntryPayload};
+use protocol::wire::WIRE_VERSION;
 use protocol::{Copies, Decision, MemberName};
 
 use crate::bootstrap::Standing;
@@ -25,6 +26,10 @@ impl Link for Nobody {
     fn request<'a>(&'a self, to: &'a MemberName, _: Vec<u8>) -> Answering<'a> {
         Box::pin(async { Err(LinkError::Unreachable(to.clone())) })
     }
+
+    fn speaks(&self, _: &MemberName) -> u8 {
+        WIRE_VERSION
+    }
 }
 
 fn open(disk: &MemoryDisk) -> Store {
@@ -41,11 +46,7 @@ async fn start(store: Store) -> Voter {
     let settings = Settings { heartbeat_ms: 20, reopen_ms: 10, slots: 16, ..Settings::default() };
     let settings = Settings { election_ms_min: 60, election_ms_max: 120, ..settings };
     let voter = Voter::start(store, Place::default(), Arc::new(Nobody), settings).await.unwrap();
-    let begin = Decision::Begin {
-        generation: 1,
-        copies: Copies::All,
-        protocol: protocol::wire::WIRE_VERSION,
-    };
+    let begin = Decision::Begin { generation: 1, copies: Copies::All, protocol: WIRE_VERSION };
     voter.propose(begin, PATIENCE).await.unwrap();
     voter
 }
@@ -56,7 +57,7 @@ fn join(start: u64) -> Decision {
         address: "".into(),
         zone: "z".into(),
         start,
-        version: protocol::wire::WIRE_VERSION,
+        version: WIRE_VERSION,
     }
 }
 
@@ -142,7 +143,9 @@ async fn what_is_meant_for_another_or_makes_no_sense_does_not_reach_raft() {
         (header, append(vec![entry(0)]), None),
     ];
     for (header, request, refusal) in cases {
-        let answer = voter.handle_request(&"n9".into(), &wire::encode(&(header, request))).await;
+        let answer = voter
+            .handle_request(&"n9".into(), &wire::encode(WIRE_VERSION, &(header, request)))
+            .await;
         let refused = match wire::decode(&answer).unwrap() {
             Answer::Refused(refusal) => Some(refusal),
             Answer::Append(_) | Answer::Vote(_) | Answer::Snapshot { .. } | Answer::Proposed(_) => {

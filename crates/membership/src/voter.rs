@@ -314,7 +314,7 @@ impl Voter {
             Ok((raft, request)) => self.serve(&raft, request).await,
             Err(refusal) => Answer::Refused(refusal),
         };
-        wire::encode(&answer)
+        wire::encode(wire::version_of(request), &answer)
     }
 
     fn admit(&self, from: &MemberName, request: &[u8]) -> Result<(Raft, Request), Refusal> {

@@ -1,16 +1,18 @@
 //! What voters say to each other, as bytes: a version, and an envelope that names the Raft group and
-//! both voters. Whatever does not fit is refused here, before openraft sees it.
+//! both voters. Whatever does not fit is refused here, before openraft sees it. Golden bytes in
+//! `golden.txt`.
 
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest, VoteResponse};
+use protocol::wire::{WIRE_VERSION, WIRE_VERSION_MIN};
 use protocol::{Decision, Roster, codec, limits};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::raft_types::{Group, Outcome, RaftId, SnapshotMeta, TypeConfig, Vote};
 
-/// Version of everything below. A voter of another version is refused; that is why a rolling
-/// upgrade across it goes through the members that do not vote.
-pub(crate) const WIRE_VERSION: u8 = 1;
+/// The version that brings what only the trial of a next release has: a field more in everything.
+#[cfg(feature = "next")]
+const NEXT_VERSION: u8 = 4;
 
 /// Bytes of one request or answer: what the codec decodes.
 pub(crate) const MESSAGE_BYTES_MAX: usize = limits::FRAME_BYTES_MAX;
@@ -62,7 +64,7 @@ pub(crate) enum Proposed {
 /// Why a request was not given to Raft.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub(crate) enum Refusal {
-    #[error("it speaks another version than {WIRE_VERSION}")]
+    #[error("it speaks another version of the wire than {WIRE_VERSION_MIN} to {WIRE_VERSION}")]
     Version,
     #[error("it did not understand the request")]
     Undecodable,
@@ -78,19 +80,39 @@ pub(crate) enum Refusal {
     Outdated,
 }
 
-/// One message: a request with its header, an answer, or an introduction.
-pub(crate) fn encode(message: &impl Serialize) -> Vec<u8> {
-    let mut bytes = vec![WIRE_VERSION];
+/// One message, a letter or a request with its header or an answer, in a version of the wire that
+/// both sides speak: [`Link::speaks`](crate::Link::speaks), or that of the request.
+// Rule W2.
+pub(crate) fn encode(version: u8, message: &impl Serialize) -> Vec<u8> {
+    let mut bytes = vec![version];
+    #[cfg(feature = "next")]
+    if version >= NEXT_VERSION {
+        codec::encode(&(message, version), &mut bytes);
+        return bytes;
+    }
     codec::encode(message, &mut bytes);
     bytes
 }
 
+/// The message that `bytes` are, in any version that this release speaks.
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
     let (version, body) = bytes.split_first().ok_or(Refusal::Undecodable)?;
-    if *version != WIRE_VERSION {
+    if !(WIRE_VERSION_MIN..=WIRE_VERSION).contains(version) {
         return Err(Refusal::Version);
     }
-    codec::decode(body).map_err(|_| Refusal::Undecodable)
+    let undecodable = |_| Refusal::Undecodable;
+    #[cfg(feature = "next")]
+    if *version >= NEXT_VERSION {
+        let (message, told): (T, u8) = codec::decode(body).map_err(undecodable)?;
+        return if told == *version { Ok(message) } else { Err(Refusal::Undecodable) };
+    }
+    codec::decode(body).map_err(undecodable)
+}
+
+/// The version in which to answer these bytes: their own, if this release speaks it.
+pub(crate) fn version_of(bytes: &[u8]) -> u8 {
+    let version = bytes.first().copied().unwrap_or(WIRE_VERSION_MIN);
+    version.clamp(WIRE_VERSION_MIN, WIRE_VERSION)
 }
 
 #[cfg(test)]
@@ -144,16 +166,50 @@ mod tests {
     #[test]
     fn what_is_said_is_understood_and_cut_short_it_is_not() {
         for request in requests() {
-            let bytes = encode(&(header(), &request));
+            let bytes = encode(WIRE_VERSION, &(header(), &request));
             let (head, again): (Header, Request) = decode(&bytes).unwrap();
-            assert_eq!((head, encode(&(header(), &again))), (header(), bytes.clone()));
+            assert_eq!(
+                (head, encode(WIRE_VERSION, &(header(), &again))),
+                (header(), bytes.clone())
+            );
             for length in 0..bytes.len() {
                 assert!(decode::<(Header, Request)>(&bytes[..length]).is_err());
             }
             let longer = [&bytes[..], &[0]].concat();
             assert_eq!(decode::<(Header, Request)>(&longer).err(), Some(Refusal::Undecodable));
-            let other = [&[WIRE_VERSION + 1], &bytes[1..]].concat();
-            assert_eq!(decode::<(Header, Request)>(&other).err(), Some(Refusal::Version));
+            for version in [0, WIRE_VERSION_MIN - 1, WIRE_VERSION + 1] {
+                let other = [&[version], &bytes[1..]].concat();
+                assert_eq!(decode::<(Header, Request)>(&other).err(), Some(Refusal::Version));
+            }
+        }
+    }
+
+    /// Tests rule W2: the version before is said to whoever speaks no other, and is understood; a
+    /// question is answered in its own.
+    #[cfg(feature = "next")]
+    #[test]
+    fn what_a_next_release_brings_is_said_in_its_version_only() {
+        for request in requests() {
+            let said = |version| encode(version, &(header(), &request));
+            let (before, after) = (said(WIRE_VERSION_MIN), said(WIRE_VERSION));
+            assert_eq!(after.len(), before.len() + 1, "a field more");
+            for bytes in [before, after] {
+                assert!(decode::<(Header, Request)>(&bytes).is_ok());
+                assert_eq!(encode(version_of(&bytes), &(header(), &request)), bytes);
+            }
+        }
+    }
+
+    #[test]
+    fn whatever_was_asked_is_answered_in_a_version_that_this_release_speaks() {
+        for (bytes, version) in [
+            (vec![WIRE_VERSION_MIN], WIRE_VERSION_MIN),
+            (vec![WIRE_VERSION, 1], WIRE_VERSION),
+            (vec![], WIRE_VERSION_MIN),
+            (vec![0], WIRE_VERSION_MIN),
+            (vec![WIRE_VERSION + 1], WIRE_VERSION),
+        ] {
+            assert_eq!(version_of(&bytes), version, "{bytes:?}");
         }
     }
 
@@ -162,18 +218,11 @@ mod tests {
     fn the_snapshot_of_a_large_cluster_fits_a_message() {
         let mut roster = Roster::new(4_096, Rules::default());
         let copies = Copies::Count(NonZeroU16::MIN);
-        let mut decisions =
-            vec![Decision::Begin { generation: 1, copies, protocol: protocol::wire::WIRE_VERSION }];
+        let mut decisions = vec![Decision::Begin { generation: 1, copies, protocol: WIRE_VERSION }];
         let join = |name: String| {
             let (name, zone) = (name.as_str().into(), "a-zone-of-some-length".into());
             let address = "a-host-with-a-long.example.net:7001".into();
-            Decision::Join {
-                name,
-                address,
-                zone,
-                start: u64::MAX,
-                version: protocol::wire::WIRE_VERSION,
-            }
+            Decision::Join { name, address, zone, start: u64::MAX, version: WIRE_VERSION }
         };
         decisions.push(join("first".to_owned()));
         decisions.push(join("second".to_owned()));
@@ -185,7 +234,7 @@ mod tests {
         assert_eq!(roster.view().losses.len(), 4_096);
         let meta = SnapshotMeta::default();
         let request = Request::Snapshot { vote: Vote::default(), meta, roster: Box::new(roster) };
-        let bytes = encode(&(header(), &request));
+        let bytes = encode(WIRE_VERSION, &(header(), &request));
         assert!(bytes.len() < MESSAGE_BYTES_MAX / 8, "{}", bytes.len());
         assert!(decode::<(Header, Request)>(&bytes).is_ok());
     }
@@ -198,7 +247,7 @@ mod tests {
             which in 0_usize..4,
             changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
         ) {
-            let mut bytes = encode(&(header(), &requests()[which]));
+            let mut bytes = encode(WIRE_VERSION, &(header(), &requests()[which]));
             for (at, byte) in changes {
                 let at = at.index(bytes.len());
                 bytes[at] = byte;

@@ -314,15 +314,6 @@ fn a_node_says_what_it_waits_for() {
 }
 
 #[test]
-fn an_introduction_is_understood_whole_or_not_at_all() {
-    let backs = Some(claimant(1, 7));
-    let said = Introduction { from: claimant(0, 3), standing: Standing::Outside { backs } };
-    let bytes = said.to_bytes();
-    assert_eq!(Introduction::from_bytes(&bytes), Some(said));
-    assert!((0..bytes.len()).all(|length| Introduction::from_bytes(&bytes[..length]).is_none()));
-}
-
-#[test]
 fn half_of_the_nodes_are_not_enough() {
     let outside = Standing::Outside { backs: None };
     let refused = Bootstrap::new(claimant(0, 0), outside, 4, 2, 3);

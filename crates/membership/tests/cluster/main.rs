@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use membership::{ProposeError, Settings};
+use protocol::wire::WIRE_VERSION;
 use protocol::{Decision, Refused, View};
 use world::{PATIENCE, SETTINGS, World, joining, until};
 
@@ -359,7 +360,7 @@ async fn bytes_of_any_kind_are_answered_and_harm_nobody() {
     for length in 0..300 {
         let mut bytes: Vec<u8> = std::iter::repeat_with(|| chance.u8(..)).take(length).collect();
         if let Some(version) = bytes.first_mut().filter(|_| length % 2 == 0) {
-            *version = 1;
+            *version = WIRE_VERSION;
         }
         let answer = voter.handle_request(&"stranger".into(), &bytes).await;
         assert!(!answer.is_empty());

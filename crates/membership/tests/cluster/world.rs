@@ -14,6 +14,7 @@ use membership::{
     Answering, Group, Link, LinkError, Outsider, Place, ProposeError, RaftId, Settings, Store,
     Voter,
 };
+use protocol::wire::WIRE_VERSION;
 use protocol::{Copies, Decision, Member, MemberName, Refused, View};
 
 /// Longer than anything takes that comes to an end at all, also on a busy machine.
@@ -40,7 +41,7 @@ pub(crate) fn joining(name: &str, start: u64) -> Decision {
         address: "".into(),
         zone: "z".into(),
         start,
-        version: protocol::wire::WIRE_VERSION,
+        version: WIRE_VERSION,
     }
 }
 
@@ -88,6 +89,10 @@ impl Link for MemoryLink {
             }
             if self.is_cut(to) { Err(LinkError::Lost(to.clone())) } else { Ok(answer) }
         })
+    }
+
+    fn speaks(&self, _: &MemberName) -> u8 {
+        WIRE_VERSION
     }
 }
 
@@ -138,11 +143,7 @@ impl World {
         for name in &names {
             world.start(name).await;
         }
-        let begin = Decision::Begin {
-            generation: 1,
-            copies: Copies::All,
-            protocol: protocol::wire::WIRE_VERSION,
-        };
+        let begin = Decision::Begin { generation: 1, copies: Copies::All, protocol: WIRE_VERSION };
         world.voter("a").propose(begin, PATIENCE).await.unwrap();
         for name in &names {
             world.join("a", name).await.unwrap();

@@ -7,6 +7,7 @@ use std::sync::{Arc, Weak};
 use membership::{Answering, Letter, Link, LinkError};
 use parking_lot::Mutex;
 use protocol::MemberName;
+use protocol::wire::WIRE_VERSION_MIN;
 use tokio::sync::oneshot;
 use transport::NodeName;
 
@@ -67,8 +68,8 @@ impl Courier {
         }
         // Taken out again also if whoever asks gives up.
         let _guard = Guard { courier: self, number };
-        let letter = Letter::Ask { number, request }.to_bytes();
-        if !self.driver.upgrade().is_some_and(|driver| driver.send_letter(&peer, letter)) {
+        let letter = Letter::Ask { number, request };
+        if !self.driver.upgrade().is_some_and(|driver| driver.send_letter(&peer, &letter)) {
             return Err(unreachable());
         }
         answer.await.map_err(|_| LinkError::Lost(to.clone()))
@@ -89,5 +90,11 @@ impl Drop for Guard<'_> {
 impl Link for Courier {
     fn request<'a>(&'a self, to: &'a MemberName, request: Vec<u8>) -> Answering<'a> {
         Box::pin(self.ask(to, request))
+    }
+
+    fn speaks(&self, to: &MemberName) -> u8 {
+        let peer: Option<NodeName> = to.0.parse().ok();
+        let version = peer.zip(self.driver.upgrade());
+        version.map_or(WIRE_VERSION_MIN, |(peer, driver)| driver.links.version_for(&peer))
     }
 }

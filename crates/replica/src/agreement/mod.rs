@@ -384,8 +384,7 @@ impl Steward {
             Letter::News(news) => self.handle_news(peer, news),
             Letter::WantChart => {
                 if let Some(chart) = &self.chart {
-                    let letter = Letter::Chart(Box::new(chart.clone()));
-                    self.driver.send_letter(peer, letter.to_bytes());
+                    self.driver.send_letter(peer, &Letter::Chart(Box::new(chart.clone())));
                 }
                 return false;
             }
@@ -423,7 +422,7 @@ impl Steward {
 
     fn ask_for_chart(&mut self, peer: &NodeName, now: Instant) {
         let asked = self.chart_asked.is_some_and(|at| now.duration_since(at) < CHART_INTERVAL);
-        if !asked && self.driver.send_letter(peer, Letter::WantChart.to_bytes()) {
+        if !asked && self.driver.send_letter(peer, &Letter::WantChart) {
             self.chart_asked = Some(now);
         }
     }
@@ -440,7 +439,7 @@ impl Steward {
         let (driver, peer) = (self.driver.clone(), peer.clone());
         tokio::spawn(async move {
             let answer = voter.handle_request(&name, &request).await;
-            driver.send_letter(&peer, Letter::Answer { number, answer }.to_bytes());
+            driver.send_letter(&peer, &Letter::Answer { number, answer });
             drop(permit);
         });
     }

@@ -44,7 +44,7 @@ impl Steward {
     }
 
     pub(super) fn tell(&self, peer: &NodeName) {
-        self.driver.send_letter(peer, Letter::News(self.own_news()).to_bytes());
+        self.driver.send_letter(peer, &Letter::News(self.own_news()));
     }
 
     /// Tells everybody, if there is news; else, if it is time, whoever has to know that this node
@@ -56,14 +56,14 @@ impl Steward {
             return;
         }
         self.told_again = if is_news { 0 } else { self.told_again.wrapping_add(1) };
-        let letter = Letter::News(news.clone()).to_bytes();
+        let letter = Letter::News(news.clone());
         let mut told = self.driver.linked();
         if !(news.leads || self.told_again.is_multiple_of(NEWS_TO_ALL)) {
             let spared = self.spared();
             told.retain(|peer| !spared.contains(&member_name(peer)));
         }
         for peer in told {
-            self.driver.send_letter(&peer, letter.clone());
+            self.driver.send_letter(&peer, &letter);
         }
         self.news = Some(news);
         self.news_at = now + NEWS_INTERVAL;

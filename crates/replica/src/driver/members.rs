@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use membership::Letter;
 use protocol::limits::NEIGHBOURS_A_SIDE;
 use protocol::wire::Frame;
 use protocol::{MemberName, View, neighbours};
@@ -168,7 +169,8 @@ impl Driver {
     }
 
     /// Sends a letter to a node that there is a link with; false if it cannot be sent now.
-    pub(crate) fn send_letter(&self, peer: &NodeName, letter: Vec<u8>) -> bool {
+    pub(crate) fn send_letter(&self, peer: &NodeName, letter: &Letter) -> bool {
+        let letter = letter.to_bytes(self.links.version_for(peer));
         self.send(peer, transport::Lane::Control, &Frame::Letter(letter))
     }
 
