@@ -1,11 +1,12 @@
 //! What a member that lies says: each kind of attack as frames, with what has to come of it.
 
+use membership::Chart;
 use protocol::limits::{FRAME_BYTES_MAX, NEED_KEYS_MAX};
 use protocol::wire::{Frame, WIRE_VERSION};
 use protocol::{Batch, Commit, Envelope, Heartbeat, Life, Message, Refusal};
 use session::{Body, Change, Core, Delta, Hlc, Inc, SessionKey, Slot, Stamp, Time, Version};
 
-use super::frame;
+use super::{frame, letters};
 
 /// Lanes by their numbers.
 const CONTROL: usize = 0;
@@ -23,10 +24,6 @@ const ACKS_BETWEEN: u64 = 100;
 
 /// Longest run of random bytes.
 const NONSENSE_BYTES_MAX: usize = 2_000;
-
-/// Letters as they are encoded: the version of the wire, then the number of the kind.
-const WANT_CHART: u32 = 1;
-const ASK: u32 = 3;
 
 /// One way to break the rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +50,8 @@ pub enum Attack {
     Forwards,
     /// Letters that ask for much, without end.
     Letters,
+    /// Charts of a cluster that has gone on without the others, and news of them.
+    Charts,
     /// Questions for sessions by repair, without end.
     Needs,
     /// Questions for single sessions, without end.
@@ -63,7 +62,7 @@ pub enum Attack {
 
 impl Attack {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Nonsense,
         Self::Oversize,
         Self::Bombs,
@@ -75,6 +74,7 @@ impl Attack {
         Self::Generations,
         Self::Forwards,
         Self::Letters,
+        Self::Charts,
         Self::Needs,
         Self::Fetches,
         Self::Deaf,
@@ -95,6 +95,7 @@ impl Attack {
             Self::Generations => "other generations",
             Self::Forwards => "forwarded edits",
             Self::Letters => "letters",
+            Self::Charts => "charts",
             Self::Needs => "needs",
             Self::Fetches => "fetches",
             Self::Deaf => "deaf",
@@ -113,6 +114,7 @@ impl Attack {
             Self::Generations => "counters.strangers",
             Self::Forwards => "counters.loads",
             Self::Letters => "network.lanes.control.frames_received",
+            Self::Charts => "meters.charts_refused",
             Self::Needs | Self::Deaf => "network.lanes.bulk.frames_received",
             Self::Fetches => "network.lanes.live.frames_received",
         }
@@ -124,7 +126,7 @@ impl Attack {
     #[must_use]
     pub const fn burst(self) -> usize {
         match self {
-            Self::Forwards | Self::Letters => 10,
+            Self::Forwards | Self::Letters | Self::Charts => 10,
             Self::Nonsense
             | Self::Oversize
             | Self::Bombs
@@ -155,6 +157,7 @@ impl Attack {
             | Self::Generations
             | Self::Forwards
             | Self::Letters
+            | Self::Charts
             | Self::Needs
             | Self::Fetches
             | Self::Deaf => false,
@@ -179,6 +182,8 @@ pub struct Known {
     pub shards: u16,
     /// Sessions that it was told of.
     pub keys: Vec<SessionKey>,
+    /// What it was told of the cluster.
+    pub chart: Option<Chart>,
 }
 
 impl Known {
@@ -263,7 +268,8 @@ impl Known {
             Attack::Future => self.future(nth, random),
             Attack::Generations => (LIVE, self.of_another_generation(nth, random)),
             Attack::Forwards => (LIVE, self.forward(nth, random)),
-            Attack::Letters => (CONTROL, letter(nth)),
+            Attack::Letters => (CONTROL, letters::that_ask(nth)),
+            Attack::Charts => (CONTROL, letters::that_lie(self.own, self.chart.as_ref(), nth)),
             Attack::Needs => (BULK, self.need(nth, random)),
             Attack::Fetches => (LIVE, self.fetch(nth, random)),
             Attack::Deaf if nth.is_multiple_of(2) => (BULK, self.need(nth, random)),
@@ -360,7 +366,7 @@ impl Known {
     }
 
     fn clone_without_keys(&self) -> Self {
-        Self { keys: Vec::new(), ..*self }
+        Self { keys: Vec::new(), chart: None, ..*self }
     }
 
     fn forward(&self, nth: u64, random: &mut fastrand::Rng) -> Vec<u8> {
@@ -433,17 +439,6 @@ fn oversize(nth: u64) -> Vec<u8> {
     [&length.to_be_bytes()[..], &[7; 4096]].concat()
 }
 
-/// The chart, please; and requests of Raft that are none.
-fn letter(nth: u64) -> Vec<u8> {
-    let mut letter = vec![WIRE_VERSION];
-    if nth.is_multiple_of(2) {
-        protocol::codec::encode(&WANT_CHART, &mut letter);
-    } else {
-        protocol::codec::encode(&(ASK, nth, vec![u8::MAX; 64]), &mut letter);
-    }
-    Frame::Letter(letter).encode(WIRE_VERSION)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -451,7 +446,16 @@ mod tests {
     fn known() -> Known {
         let (victim, own, other) = (Inc(1), Inc(4), Inc(2));
         let keys = vec![SessionKey([9; 16])];
-        Known { victim, own, other, generation: 0, epoch: 7, shards: 16, keys }
+        Known {
+            victim,
+            own,
+            other,
+            generation: 0,
+            epoch: 7,
+            shards: 16,
+            keys,
+            chart: Some(letters::chart()),
+        }
     }
 
     /// What is to be refused for what it says must be a frame of this release, or it would be
@@ -476,6 +480,7 @@ mod tests {
                 | Attack::Generations
                 | Attack::Forwards
                 | Attack::Letters
+                | Attack::Charts
                 | Attack::Needs
                 | Attack::Fetches
                 | Attack::Deaf => assert_eq!(decoded, 300, "{attack:?}"),

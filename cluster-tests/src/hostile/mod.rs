@@ -2,6 +2,7 @@
 //! those who do not even get that far.
 
 mod attack;
+mod letters;
 mod outsiders;
 mod relay;
 mod thief;

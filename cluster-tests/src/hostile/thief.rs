@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
+use membership::Letter;
 use protocol::Message;
 use protocol::wire::Frame;
 use session::Inc;
@@ -161,6 +162,7 @@ impl Thief {
             epoch: cluster.count(victim, "epoch")?,
             shards: SHARDS,
             keys: Vec::new(),
+            chart: None,
         })
     }
 
@@ -293,7 +295,16 @@ async fn next(heard: &mut Option<mpsc::Receiver<(usize, Bytes)>>) -> Option<(usi
 
 /// By the rules, so that nobody waits for it.
 fn answer(known: &mut Known, lane: &Lane, frame: &[u8]) {
-    let Ok(Frame::Envelope(envelope)) = Frame::decode(frame) else { return };
+    let envelope = match Frame::decode(frame) {
+        Ok(Frame::Envelope(envelope)) => envelope,
+        Ok(Frame::Letter(letter)) => {
+            if let Some(Letter::Chart(chart)) = Letter::from_bytes(&letter) {
+                known.chart = Some(*chart);
+            }
+            return;
+        }
+        Ok(Frame::Heartbeat(_)) | Err(_) => return,
+    };
     let (generation, epoch) = (envelope.generation, envelope.epoch);
     (known.generation, known.epoch) = (generation, epoch);
     if let Message::Deltas(batch) = &envelope.message {

@@ -92,6 +92,20 @@ impl Chart {
         Seen { group: self.group, epoch: self.view.epoch, voters_at: self.voters_at }
     }
 
+    /// Whether a node that goes by this chart believes another one of `group`, told by that member.
+    /// While it hears the leader of this group it believes voters of this group only, and of no
+    /// other group; otherwise anybody: the voters of now may all be new to it, or lost.
+    #[must_use]
+    pub fn believes(&self, teller: &MemberName, group: Group, hears_leader: bool) -> bool {
+        !hears_leader || group == self.group && self.is_voter(teller)
+    }
+
+    /// Whether the member of that name votes.
+    #[must_use]
+    pub fn is_voter(&self, name: &MemberName) -> bool {
+        self.voters.values().any(|place| place.name == *name)
+    }
+
     /// False for what no voter has ever said: a view out of order or out of bounds.
     #[must_use]
     pub fn is_sound(&self) -> bool {
@@ -180,6 +194,20 @@ mod tests {
                 assert_eq!(Letter::from_bytes(&bytes[..length]), None);
             }
             assert_eq!(Letter::from_bytes(&[&bytes[..], &[0]].concat()), None);
+        }
+    }
+
+    #[test]
+    fn while_the_leader_is_heard_voters_alone_are_believed_and_no_other_group() {
+        let (voter, other) = ("a".into(), "b".into());
+        let later = Group { generation: 2, ..GROUP };
+        let believes = |teller, group, hears_leader| chart().believes(teller, group, hears_leader);
+        assert!(believes(&voter, GROUP, true));
+        assert!(!believes(&other, GROUP, true));
+        assert!(!believes(&voter, later, true));
+        for (teller, group) in [(&voter, GROUP), (&voter, later), (&other, GROUP), (&other, later)]
+        {
+            assert!(believes(teller, group, false));
         }
     }
 

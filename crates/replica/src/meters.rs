@@ -37,6 +37,9 @@ meters! {
     frames_of_strangers,
     /// Letters of membership dropped because too many waited; they are sent again.
     letters_dropped,
+    /// Charts of the cluster that were not believed: told by somebody who does not vote, or of
+    /// another generation, while the leader was heard.
+    charts_refused,
     /// Messages dropped because the lane was full; what matters of them is sent again.
     sends_full,
     /// Messages dropped because there was no link.

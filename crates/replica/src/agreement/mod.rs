@@ -13,6 +13,7 @@
 //! Nothing that a request waits for happens here.
 
 mod book;
+mod charts;
 mod courier;
 mod duties;
 mod entering;
@@ -46,9 +47,6 @@ pub(crate) use progress::Progress;
 
 /// How often everything is looked at.
 const TICK: Duration = Duration::from_millis(100);
-
-/// A chart that was asked for is asked for again after so long.
-const CHART_INTERVAL: Duration = Duration::from_millis(200);
 
 /// So long a decision is waited for before it is asked for anew.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -388,7 +386,7 @@ impl Steward {
                 }
                 return false;
             }
-            Letter::Chart(chart) => self.take_chart(*chart),
+            Letter::Chart(chart) => self.hear_chart(peer, *chart),
             Letter::Ask { number, request } => {
                 self.answer(peer, number, request);
                 return false;
@@ -412,19 +410,12 @@ impl Steward {
         if let Some(inc) = self.driver.links.inc_of(peer) {
             self.suspects.handle_report(inc, news.suspects.clone(), now_ms);
         }
-        if news.seen > self.chart.as_ref().map(Chart::seen) {
-            self.ask_for_chart(peer, now);
+        if let Some(seen) = news.seen.filter(|seen| !self.knows(*seen)) {
+            self.ask_for_chart(peer, seen, now);
         }
         let before = self.heard.get(&name).filter(|heard| !duties::is_silent(heard.at, now));
         let since = before.map_or(now, |heard| heard.since);
         self.heard.insert(name, Heard { at: now, since, news });
-    }
-
-    fn ask_for_chart(&mut self, peer: &NodeName, now: Instant) {
-        let asked = self.chart_asked.is_some_and(|at| now.duration_since(at) < CHART_INTERVAL);
-        if !asked && self.driver.send_letter(peer, &Letter::WantChart) {
-            self.chart_asked = Some(now);
-        }
     }
 
     /// A request for this node's voter. One that waits for too many others is dropped, and one of a
@@ -442,26 +433,6 @@ impl Steward {
             driver.send_letter(&peer, &Letter::Answer { number, answer });
             drop(permit);
         });
-    }
-
-    /// Somebody knows more of the cluster than this node did.
-    fn take_chart(&mut self, chart: Chart) {
-        let known = self.chart.as_ref().map(Chart::seen);
-        if !chart.is_sound() || known.is_some_and(|known| known >= chart.seen()) {
-            return;
-        }
-        let own = self.group();
-        let is_foreign =
-            |group: Group| group != chart.group && group.generation >= chart.group.generation;
-        if own.is_some_and(is_foreign) || known.is_some_and(|known| is_foreign(known.group)) {
-            return;
-        }
-        self.chart_asked = None;
-        self.suspects.handle_view(&chart.view, self.now_ms());
-        self.book.note_view(&chart.view, &chart.voters);
-        self.driver.handle_view(&chart.view);
-        self.was_member |= self.driver.is_member();
-        self.chart = Some(chart);
     }
 
     /// The group of this node's directory.
