@@ -27,5 +27,6 @@ pub mod proxy;
 pub mod report;
 pub mod scenario;
 pub mod service;
+pub mod system;
 pub mod wait;
 pub mod webdriver;

@@ -20,7 +20,10 @@ mod restart;
 mod scale;
 mod scene;
 mod skew;
+mod slow_disk;
+mod suspend;
 mod table;
+mod twice;
 mod upgrade;
 mod watch;
 
@@ -93,6 +96,12 @@ pub enum Scenario {
     Skew,
     /// A voter cannot write to its disk
     FullDisk,
+    /// The disk of a voter, then of the leader, takes two seconds for each write
+    SlowDisk,
+    /// A second process runs under the name of a node: the leader, a voter, another
+    Twice,
+    /// A machine sleeps for longer than sessions live unused, then all do
+    Suspend,
     /// A member's certificate is stolen: its holder lies in every way, those without one knock
     Hostile,
 }
@@ -164,6 +173,9 @@ impl Scenario {
             Self::Rebinding => network::rebinding(service, settings, watch),
             Self::Skew => skew::clocks(settings, watch),
             Self::FullDisk => disk::full(service, settings, watch),
+            Self::SlowDisk => slow_disk::each_role(service, settings, watch),
+            Self::Twice => twice::each_role(service, settings, watch),
+            Self::Suspend => suspend::one_and_all(service, settings, watch),
             Self::Hostile => hostile::all_kinds(service, settings, watch),
         };
         watch.end();

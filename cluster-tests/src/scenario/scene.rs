@@ -16,6 +16,7 @@ use crate::faults::go_on;
 use crate::history::{Down, History, Trouble};
 use crate::load::{self, Plan, Progress};
 use crate::picture::pictures;
+use crate::process::Process;
 use crate::report::{at, latencies};
 use crate::service::Service;
 use crate::wait::wait_for_within;
@@ -287,6 +288,14 @@ impl Scene<'_> {
         Ok(())
     }
 
+    /// Starts a second process of a node that runs, by what its variables are now; the first one.
+    pub(super) fn begin_twin(&mut self, node: usize) -> Result<Process> {
+        self.begin_down(node);
+        let first = self.cluster.let_go(node)?;
+        self.cluster.launch(node)?;
+        Ok(first)
+    }
+
     /// Waits until a node serves that was started by the cluster itself.
     pub(super) fn serves(&mut self, node: usize) -> Result<()> {
         self.cluster.serves(node)?;
@@ -303,6 +312,18 @@ impl Scene<'_> {
         self.cluster.resume(node)?;
         self.end_down(node);
         Ok(())
+    }
+
+    /// Makes a node stand still until it is made to go on; since when it does.
+    pub(super) fn begin_sleep(&mut self, node: usize) -> Result<Instant> {
+        self.begin_down(node);
+        self.cluster.pause(node)?;
+        Ok(Instant::now())
+    }
+
+    /// It goes on.
+    pub(super) fn end_sleep(&mut self, node: usize) {
+        self.end_down(node);
     }
 
     /// Starts nodes again, together, and waits until each of them serves.

@@ -29,6 +29,8 @@ mod network;
 mod outsider;
 mod raft_types;
 mod settings;
+#[cfg(test)]
+mod slow_disk_tests;
 mod store;
 #[cfg(test)]
 mod suite_tests;

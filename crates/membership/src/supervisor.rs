@@ -25,6 +25,7 @@ use crate::store::{OpenError, Store, StoreError};
 use crate::watchdog::{Orders, Sight, Watchdog};
 
 pub(crate) type Raft = openraft::Raft<TypeConfig>;
+type RaftMetrics = openraft::RaftMetrics<RaftId, Place>;
 
 /// Why openraft does not start.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +63,8 @@ pub(crate) struct Shared {
     mute: AtomicBool,
     /// True while it was replaced, as others say, and does not stand for election.
     stands_down: AtomicBool,
+    /// True while its disk is slow, and others may stand for election before it.
+    holds_back: AtomicBool,
     /// The latest that others know of who votes.
     told: Mutex<Option<Told>>,
     trouble: Mutex<Option<SmolStr>>,
@@ -97,6 +100,7 @@ impl Shared {
             raft: RwLock::new(None),
             mute: AtomicBool::new(false),
             stands_down: AtomicBool::new(false),
+            holds_back: AtomicBool::new(false),
             told: Mutex::new(None),
             trouble: Mutex::new(None),
         }
@@ -123,7 +127,12 @@ impl Shared {
     }
 
     pub(crate) fn trouble(&self) -> Option<SmolStr> {
-        self.trouble.lock().clone()
+        let slow = || {
+            let is_slow = self.holds_back.load(Ordering::Relaxed);
+            let bound = self.settings.election_ms_max;
+            is_slow.then(|| format!("its disk is slow: a write takes more than {bound} ms").into())
+        };
+        self.trouble.lock().clone().or_else(slow)
     }
 
     fn note_trouble(&self, trouble: &dyn std::fmt::Display) {
@@ -151,6 +160,7 @@ impl Shared {
         }
         self.mute.store(false, Ordering::Relaxed);
         self.stands_down.store(false, Ordering::Relaxed);
+        self.holds_back.store(false, Ordering::Relaxed);
         *self.raft.write() = Some(raft);
         Ok(())
     }
@@ -206,8 +216,12 @@ impl Shared {
         let before = self.stands_down.swap(orders.stand_down, Ordering::Relaxed);
         if before != orders.stand_down {
             tracing::info!(voter = %self.raft_id, replaced = orders.stand_down, "whether it votes");
-            raft.runtime_config().elect(!orders.stand_down);
         }
+        if self.holds_back.swap(orders.hold_back, Ordering::Relaxed) != orders.hold_back {
+            let slow = orders.hold_back;
+            tracing::warn!(voter = %self.raft_id, slow, "the disk of the Raft directory");
+        }
+        raft.runtime_config().elect(!orders.stand_down && !orders.hold_back);
     }
 }
 
@@ -218,6 +232,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut watchdog = Watchdog::new(&settings);
     let begin = Instant::now();
+    let mut word = Word::default();
     loop {
         tokio::select! {
             _ = stop.wait_for(|stop| *stop) => break,
@@ -239,9 +254,9 @@ pub(crate) async fn run(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
             watchdog = Watchdog::new(&settings);
             continue;
         }
-        let now_ms = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let orders =
-            watchdog.look(sight(&shared, &raft), now_ms, |bound| fastrand::u64(..bound.max(1)));
+        let quiet = word.age(&raft);
+        let chance = |bound: u64| fastrand::u64(..bound.max(1));
+        let orders = watchdog.look(sight(&shared, &raft, quiet), millis(begin.elapsed()), chance);
         shared.obey(&raft, orders);
         if orders.elect {
             tracing::info!(voter = %shared.raft_id, "no leader for long: standing for election");
@@ -252,6 +267,32 @@ pub(crate) async fn run(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
     if let Some(raft) = shared.raft() {
         shut_down(&shared, &raft).await;
     }
+}
+
+/// When Raft has last said anything. It does with everything that it does, and does something a few
+/// times a second.
+#[derive(Default)]
+struct Word(Option<(watch::Receiver<RaftMetrics>, Instant)>);
+
+impl Word {
+    /// Since when it has said nothing.
+    fn age(&mut self, raft: &Raft) -> Duration {
+        let now = Instant::now();
+        let metrics = raft.metrics();
+        let (last, at) = self.0.get_or_insert_with(|| (metrics.clone(), now));
+        if !last.same_channel(&metrics) {
+            *last = metrics;
+            *at = now;
+        } else if last.has_changed().unwrap_or(false) {
+            last.mark_unchanged();
+            *at = now;
+        }
+        now.duration_since(*at)
+    }
+}
+
+fn millis(length: Duration) -> u64 {
+    u64::try_from(length.as_millis()).unwrap_or(u64::MAX)
 }
 
 async fn shut_down(shared: &Shared, raft: &Raft) {
@@ -268,7 +309,7 @@ fn has_ended(raft: &Raft) -> Option<Fatal<RaftId>> {
     state.err().or_else(|| metrics.has_changed().is_err().then_some(Fatal::Panicked))
 }
 
-fn sight(shared: &Shared, raft: &Raft) -> Sight {
+fn sight(shared: &Shared, raft: &Raft, quiet: Duration) -> Sight {
     let metrics = raft.metrics();
     let metrics = metrics.borrow();
     let voters: Vec<RaftId> = metrics.membership_config.membership().voter_ids().collect();
@@ -281,6 +322,8 @@ fn sight(shared: &Shared, raft: &Raft) -> Sight {
         voters: voters.len(),
         is_replaced: told.is_some_and(|told| !told.votes && Some(told.voters_at) > voters_at),
         quorum_ack_ms: metrics.millis_since_quorum_ack,
+        quiet_ms: millis(quiet),
+        write_ms: millis(shared.store.write_took()),
     }
 }
 

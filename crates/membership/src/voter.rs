@@ -84,7 +84,8 @@ pub struct Status {
     pub raft_id: RaftId,
     /// What Raft says, unless it does not run.
     pub raft: Option<RaftStatus>,
-    /// Why it does not run, or did not lately: a full disk, as a rule.
+    /// Why it does not run, or did not lately: a full disk, as a rule. Or that it runs on a disk that
+    /// is slow.
     pub trouble: Option<SmolStr>,
     /// True once a voter of a later generation has answered: the cluster was made anew without this
     /// group, which takes no decisions any more. The remedy is to end the node, to move its Raft

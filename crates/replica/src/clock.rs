@@ -1,16 +1,18 @@
 //! The clock of a process: monotonic, and drawn towards wall time without ever going back.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use parking_lot::RwLock;
 use session::Time;
 
 use crate::limits::{SLEW_HORIZON_S, SLEW_PPM_MAX, STEP_US};
+use crate::uptime::Moment;
 
 /// Both clocks of the machine at one moment, in microseconds.
 #[derive(Clone, Copy, Debug)]
 struct Reading {
-    /// Since the process started.
+    /// Since the process started, the time included in which the machine slept, where the system
+    /// counts it.
     monotonic: u64,
     /// Since the Unix epoch.
     wall: u64,
@@ -96,13 +98,13 @@ impl Slewed {
 /// The clock that all shards of a process read.
 #[derive(Debug)]
 pub(crate) struct Clock {
-    start: Instant,
+    start: Moment,
     slewed: RwLock<Slewed>,
 }
 
 impl Clock {
     pub(crate) fn new() -> Self {
-        let start = Instant::now();
+        let start = Moment::now();
         Self { start, slewed: RwLock::new(Slewed::new(Self::reading(start))) }
     }
 
@@ -126,7 +128,7 @@ impl Clock {
         slewed.adjust(Self::reading(self.start), others)
     }
 
-    fn reading(start: Instant) -> Reading {
+    fn reading(start: Moment) -> Reading {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Reading { monotonic: Self::micros(start.elapsed()), wall: Self::micros(wall) }
     }
@@ -191,7 +193,8 @@ mod tests {
         }
     }
 
-    /// Tests rule H2: the monotonic clock stands still while the machine sleeps.
+    /// Tests rule H2: the monotonic clock may stand still while the machine sleeps, or is held by
+    /// its host.
     #[test]
     fn after_a_suspend_the_wall_clock_is_followed_at_once() {
         let mut slewed = started();

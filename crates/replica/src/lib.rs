@@ -32,6 +32,7 @@ mod session;
 mod signal;
 mod status;
 mod tasks;
+mod uptime;
 mod users;
 #[cfg(feature = "axum")]
 mod web;

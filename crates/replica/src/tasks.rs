@@ -15,6 +15,7 @@ use transport::{DownReason, Event, Events, NodeName};
 use crate::config::TokenKeyFile;
 use crate::driver::{Driver, HUNG};
 use crate::links::SUPERSEDED;
+use crate::uptime::Moment;
 
 /// The tasks; they end when this is dropped.
 #[derive(Debug)]
@@ -167,12 +168,13 @@ impl Reader {
 async fn tick(driver: Arc<Driver>) {
     let mut ticks = interval(Duration::from_millis(TICK_MS));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut last = Instant::now();
+    let mut last = Moment::now();
     loop {
         ticks.tick().await;
-        let now = Instant::now();
-        if now.duration_since(last) > HUNG {
-            driver.note_hung(now);
+        let now = Moment::now();
+        // Also if its machine slept: to the others that is the same.
+        if now.since(last) > HUNG {
+            driver.note_hung(Instant::now());
         }
         last = now;
         driver.handle_tick();

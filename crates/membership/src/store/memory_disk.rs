@@ -4,6 +4,7 @@
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use redb::{Builder, Database, DatabaseError, StorageBackend};
@@ -32,6 +33,10 @@ pub(crate) struct MemoryDisk {
 #[derive(Debug)]
 struct State {
     fate: Fate,
+    /// How long each sync takes.
+    sync: Duration,
+    /// Syncs that have taken that long.
+    slow_syncs: u64,
     files: [Image; 3],
     /// Writes, syncs and changes of length so far.
     writes: u64,
@@ -109,6 +114,8 @@ impl MemoryDisk {
     pub(crate) fn new(seed: u64) -> Self {
         let state = State {
             fate: Fate::Well,
+            sync: Duration::ZERO,
+            slow_syncs: 0,
             files: [Image::default(), Image::default(), Image::default()],
             writes: 0,
             chance: fastrand::Rng::with_seed(seed),
@@ -118,6 +125,15 @@ impl MemoryDisk {
 
     pub(crate) fn set_fate(&self, fate: Fate) {
         self.state.lock().fate = fate;
+    }
+
+    /// Each sync takes so long from now on.
+    pub(crate) fn set_sync(&self, sync: Duration) {
+        self.state.lock().sync = sync;
+    }
+
+    pub(crate) fn slow_syncs(&self) -> u64 {
+        self.state.lock().slow_syncs
     }
 
     pub(crate) fn fate(&self) -> Fate {
@@ -230,6 +246,14 @@ impl StorageBackend for MemoryFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        let sync = self.disk.state.lock().sync;
+        if !sync.is_zero() {
+            let until = Instant::now() + sync;
+            while let Some(left) = until.checked_duration_since(Instant::now()) {
+                std::thread::park_timeout(left);
+            }
+            self.disk.state.lock().slow_syncs += 1;
+        }
         Self::write(self, Image::sync)
     }
 

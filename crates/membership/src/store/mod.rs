@@ -12,16 +12,19 @@ mod crash_tests;
 #[cfg(test)]
 mod damage_tests;
 mod disk;
+mod error;
 #[cfg(test)]
 pub(crate) mod memory_disk;
+mod pace;
 mod recover;
 mod seal;
 
 use std::collections::BTreeMap;
 use std::ops::RangeBounds;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use openraft::{EntryPayload, Membership};
 use parking_lot::Mutex;
@@ -34,6 +37,8 @@ use smol_str::SmolStr;
 use crate::bootstrap::Standing;
 use crate::raft_types::{Entry, LogId, Place, RaftId, SnapshotMeta, Vote};
 use disk::{Directory, Disk};
+pub use error::{Damage, OpenError, StoreError};
+use pace::Pace;
 pub use recover::RecoverError;
 
 /// Version of everything in the file. A release that finds another one does not touch it.
@@ -69,137 +74,6 @@ pub(crate) struct Snapshot {
     pub(crate) roster: Roster,
 }
 
-/// Why a Raft directory is not opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Another process has it open. End that one, or give each node a directory of its own.
-    #[error(
-        "{directory} is in use by another process; end it, or give each node a data_dir of its own"
-    )]
-    InUse {
-        /// The directory.
-        directory: PathBuf,
-    },
-    /// The file has lost or changed something: the node must not vote by it. Moved away, the
-    /// directory is made anew and the node joins as another voter.
-    #[error(
-        "{file} is damaged: {damage}. Move its directory away and start again: the node then joins \
-         as a new voter, and the other voters have everything"
-    )]
-    Damaged {
-        /// The file.
-        file: PathBuf,
-        /// What is wrong.
-        damage: Damage,
-    },
-    /// The directory is another cluster's. Correct the cluster's name or the directory.
-    #[error("{file} belongs to cluster {found}, this node to {expected}; correct data_dir or name")]
-    Foreign {
-        /// The file.
-        file: PathBuf,
-        /// Whose it is.
-        found: SmolStr,
-        /// Who we are.
-        expected: SmolStr,
-    },
-    /// Another release has written it. Run that one, or move the directory away.
-    #[error(
-        "{file} has format {found}, this release reads {FORMAT}; run the release that wrote it, or \
-         move its directory away: the node then joins as a new voter"
-    )]
-    Format {
-        /// The file.
-        file: PathBuf,
-        /// Its format.
-        found: u16,
-    },
-    /// The operating system does not let us: rights, space, a broken disk.
-    #[error("{file} cannot be opened: {source}")]
-    Io {
-        /// The file.
-        file: PathBuf,
-        /// What it says.
-        source: std::io::Error,
-    },
-}
-
-/// What is wrong with a Raft directory.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Damage {
-    /// redb does not accept the file.
-    #[error("the database is not sound ({0})")]
-    Database(SmolStr),
-    /// A record is missing without which there are no others.
-    #[error("the record {0} is missing")]
-    Missing(&'static str),
-    /// A record is not what was written.
-    #[error("the record {0} is not as it was written")]
-    Record(SmolStr),
-    /// The log has a hole before this index.
-    #[error("the log has a hole before index {0}")]
-    Hole(u64),
-    /// An entry is older than the one before it.
-    #[error("the entry at index {0} is older than the one before it")]
-    Order(u64),
-    /// The log, or what it is known to hold, ends too early.
-    #[error("the log ends before index {0}, which is known to be in it")]
-    Short(u64),
-    /// The vote is of an earlier term than the log.
-    #[error("the vote is older than the log")]
-    Vote,
-    /// The file is older than what this directory has written before: a commit has been undone.
-    #[error("it holds commit {found}, but commit {written} has been made")]
-    RolledBack {
-        /// What it holds.
-        found: u64,
-        /// What was written.
-        written: u64,
-    },
-}
-
-/// Why something was not read from a store, or not written to it.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The disk has failed or is full. Make space; the node tries again by itself.
-    #[error("{0}")]
-    Disk(SmolStr),
-    /// A record has changed under our hands: the disk or the memory is broken.
-    #[error(transparent)]
-    Damaged(#[from] Damage),
-    /// An earlier write has failed, and the store has not been opened again since.
-    #[error("the store is closed since a write has failed")]
-    Closed,
-    /// Entries that do not follow the log: a mistake of ours.
-    #[error("entry {found} does not follow {last:?}")]
-    Gap {
-        /// Index of the entry.
-        found: u64,
-        /// Index of the last one.
-        last: Option<u64>,
-    },
-}
-
-impl From<redb::Error> for StoreError {
-    fn from(error: redb::Error) -> Self {
-        if let redb::Error::Corrupted(what) = error {
-            return Damage::Database(what.into()).into();
-        }
-        // Of the others, none says that the file is not sound.
-        Self::Disk(error.to_string().into())
-    }
-}
-
-macro_rules! errors_of_redb {
-    ($($error:ident),*) => {$(
-        impl From<redb::$error> for StoreError {
-            fn from(error: redb::$error) -> Self {
-                redb::Error::from(error).into()
-            }
-        }
-    )*};
-}
-errors_of_redb!(StorageError, TableError, TransactionError, CommitError);
-
 /// The Raft directory of this node. Clones are handles of the same.
 #[derive(Clone)]
 pub struct Store {
@@ -217,6 +91,7 @@ struct Shared {
     identity: Mutex<Identity>,
     /// How often the file was opened again.
     openings: AtomicU64,
+    pace: Pace,
 }
 
 struct Open {
@@ -240,7 +115,8 @@ impl Store {
         let cluster = SmolStr::from(cluster);
         let (open, identity) = check::open(&*disk, &cluster)?;
         let (open, identity) = (Mutex::new(Some(open)), Mutex::new(identity));
-        let shared = Arc::new(Shared { disk, cluster, open, identity, openings: 0.into() });
+        let (openings, pace) = (0.into(), Pace::default());
+        let shared = Arc::new(Shared { disk, cluster, open, identity, openings, pace });
         Ok(Self { shared, opening: None })
     }
 
@@ -275,6 +151,11 @@ impl Store {
     pub fn close(&self) {
         *self.shared.open.lock() = None;
         self.shared.disk.unlock();
+    }
+
+    /// How long its last write took, or the present one has if that is longer.
+    pub(crate) fn write_took(&self) -> Duration {
+        self.shared.pace.latest()
     }
 
     /// Who this directory is.
@@ -429,7 +310,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         let mut open = self.shared.open.lock();
         let found = open.as_mut().filter(|open| self.is_of(open)).ok_or(StoreError::Closed)?;
-        let result = found.write(change);
+        let result = self.shared.pace.timed(|| found.write(change));
         if result.is_err() {
             *open = None;
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use membership::bootstrap::{Bootstrap, BootstrapError, Claimant, Step};
 use membership::{Place, Settings, Store, Voter};
 use protocol::wire::WIRE_VERSION;
-use protocol::{Decision, Refused};
+use protocol::{Decision, Refused, View};
 use smol_str::SmolStr;
 use tokio::time::Instant;
 
@@ -97,6 +97,16 @@ impl Steward {
             self.fatal.note(why);
             return;
         }
+        if let Some(address) = self.supersedes_this(&chart.view).filter(|_| self.was_member) {
+            // Were it to join again, the other would have to go, and join again in its turn.
+            self.fatal.note(format!(
+                "another process has become a member as {} since, at {address}: a later start of \
+                 this node, or another node with its certificate; this one ends, stop the other \
+                 one before starting it again",
+                self.me.name
+            ));
+            return;
+        }
         let join = Decision::Join {
             name: member_name(&self.me.name),
             address: SmolStr::from(&self.me.address),
@@ -105,6 +115,13 @@ impl Steward {
             version: WIRE_VERSION,
         };
         self.propose(What::Join, join);
+    }
+
+    /// Where the member of this node's name is reached, if that is another process than this.
+    fn supersedes_this<'v>(&self, view: &'v View) -> Option<&'v SmolStr> {
+        let name = member_name(&self.me.name);
+        let other = view.members.iter().find(|member| member.name == name)?;
+        (other.start != self.me.start).then_some(&other.address)
     }
 }
 

@@ -50,20 +50,28 @@ impl Cluster {
 
     async fn start(&mut self, number: usize) {
         let name = format!("n{number}");
+        let node = self.started(&name, self.address(number), &format!("data-{name}")).await;
+        self.apps.insert(name.clone(), app(&node));
+        self.nodes.insert(name, node);
+    }
+
+    /// Another process with the certificate of a node that runs: its files were copied.
+    async fn start_twin(&self, number: usize) -> Replica {
+        self.started(&format!("n{number}"), "127.0.0.1:0", "data-twin").await
+    }
+
+    async fn started(&self, name: &str, listen: &str, data_dir: &str) -> Replica {
         let seeds: Vec<String> = self.seeds.iter().map(|seed| format!("{seed:?}")).collect();
         let text = format!(
-            "node = {{ listen = \"{}\", data_dir = \"data-{name}\", drain_grace = \"10ms\" }}\n\
+            "node = {{ listen = \"{listen}\", data_dir = \"{data_dir}\", drain_grace = \"10ms\" }}\n\
              cluster = {{ name = \"shop\", seeds = [{}], expect = {} }}\n\
              tls = {{ ca = \"ca.pem\", cert = \"{name}.pem\", key = \"{name}.key\" }}\n{}",
-            self.address(number),
             seeds.join(", "),
             seeds.len(),
             self.extra,
         );
         let config = Config::from_toml(&text, self.folder.path()).unwrap();
-        let node = Replica::start(config).await.unwrap();
-        self.apps.insert(name.clone(), app(&node));
-        self.nodes.insert(name, node);
+        Replica::start(config).await.unwrap()
     }
 
     /// Waits until all nodes that run serve, and know each other.
@@ -192,6 +200,25 @@ async fn a_node_that_is_gone_is_removed_and_comes_back() {
     cluster.ready().await;
     cluster.start(2).await;
     cluster.ready().await;
+    all_shop(&cluster, &mut visitors).await;
+}
+
+/// Two processes do not take each other's place for ever: the later one is the member.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_process_of_one_name_supersedes_the_first() {
+    let mut cluster = Cluster::of(4, BACKUPS).await;
+    let mut visitors = visitors(&cluster, 10).await;
+    all_shop(&cluster, &mut visitors).await;
+    let twin = cluster.start_twin(2).await;
+    let first = cluster.nodes.remove("n2").unwrap();
+    cluster.apps.remove("n2");
+    let reason = first.failed().await;
+    assert!(reason.contains("another process has become a member as n2"), "{reason}");
+    drop(first);
+    cluster.apps.insert("n2".to_owned(), app(&twin));
+    cluster.nodes.insert("n2".to_owned(), twin);
+    cluster.ready().await;
+    assert_eq!(cluster.members(1), ["n1", "n2", "n3", "n4"]);
     all_shop(&cluster, &mut visitors).await;
 }
 
