@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use protocol::wire::WIRE_VERSION;
 use protocol::{Copies, Decision, MemberName};
 
 use crate::bootstrap::Standing;
@@ -50,6 +51,10 @@ impl Link for ToVoters {
             Ok(voter.handle_request(&self.me, &request).await)
         })
     }
+
+    fn speaks(&self, _: &MemberName) -> u8 {
+        WIRE_VERSION
+    }
 }
 
 struct World {
@@ -76,11 +81,7 @@ impl World {
             all.lock().insert(name, Arc::clone(&voter));
             voters.push(voter);
         }
-        let begin = Decision::Begin {
-            generation: 1,
-            copies: Copies::All,
-            protocol: protocol::wire::WIRE_VERSION,
-        };
+        let begin = Decision::Begin { generation: 1, copies: Copies::All, protocol: WIRE_VERSION };
         voters[0].propose(begin, PATIENCE).await.unwrap();
         Self { disks, voters }
     }
@@ -121,7 +122,7 @@ impl World {
             address: "".into(),
             zone: "z".into(),
             start,
-            version: protocol::wire::WIRE_VERSION,
+            version: WIRE_VERSION,
         };
         let name: MemberName = format!("n{start}").as_str().into();
         let is_made = || {
