@@ -49,7 +49,8 @@ async fn a_link_outlives_its_certificate_by_its_greatest_age_at_most() {
     assert_eq!(a.down().await, DownReason::Aged);
     assert_eq!(b.down().await, DownReason::Aged);
     a.counted(|counters| counters.refused(Refusal::OutsideValidity) > 1).await;
-    until(|| a.endpoint.status()[0].last_error.as_ref().is_some_and(|e| e.contains("expired"))).await;
+    until(|| a.endpoint.status()[0].last_error.as_ref().is_some_and(|e| e.contains("expired")))
+        .await;
     assert_eq!(a.endpoint.counters().links_up, 1);
 
     let renewed = cluster.ca.node(&node_name("n2"), Validity::days(1)).unwrap();
