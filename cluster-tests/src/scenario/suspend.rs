@@ -72,10 +72,14 @@ fn one(scene: &mut Scene<'_>, node: usize, system: &System) -> Result<()> {
     scene.end_sleep(node);
     passed?;
     // From the first moment on: it may have to say that it cannot tell yet.
-    let mut early = 0;
-    while !used.is_served(scene.cluster, node)? {
+    let (mut early, mut served) = (0, Ok(true));
+    wait_until("what it held is served", || {
+        served = used.is_served(scene.cluster, node);
         early += 1;
-    }
+        !matches!(served, Ok(false))
+    })?;
+    served?;
+    early -= 1;
     scene.note(format!("{} said {early} times after it had slept that it cannot tell", name(node)));
     scene.full(Instant::now())?;
     for at in 0..NODES {
