@@ -291,9 +291,16 @@ impl Scene<'_> {
     /// Starts a second process of a node that runs, by what its variables are now; the first one.
     pub(super) fn begin_twin(&mut self, node: usize) -> Result<Process> {
         self.begin_down(node);
+        self.begin_trouble((0..self.cluster.len()).collect());
         let first = self.cluster.let_go(node)?;
         self.cluster.launch(node)?;
         Ok(first)
+    }
+
+    /// The second one is the member, with all that it is to have.
+    pub(super) fn end_twin(&mut self, node: usize) {
+        self.end_down(node);
+        self.end_trouble();
     }
 
     /// Waits until a node serves that was started by the cluster itself.

@@ -15,16 +15,24 @@ use crate::wait::wait_until;
 
 const NODES: usize = 3;
 
-/// How long a session lives unused. Visitors come back far sooner.
-const IDLE: Duration = Duration::from_secs(20);
+/// How long a session lives unused. Visitors come back far sooner, also those who have waited for
+/// a node that sleeps until they gave up, after 20 s.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// By so much later it may end (rule E1: a twentieth of that, and 5 s at least).
+const LATE: Duration = Duration::from_secs(5);
 
 /// How long one machine sleeps: longer than that, and than the others put up with.
-const ONE: Duration = Duration::from_secs(25);
+const ONE: Duration = Duration::from_secs(38);
 
 /// How long all sleep, and how long those sessions have not been used before that are to end by
 /// it: each is less than a session lives, both together are more.
-const ALL: Duration = Duration::from_secs(13);
-const UNUSED: Duration = Duration::from_secs(11);
+const ALL: Duration = Duration::from_secs(20);
+const UNUSED: Duration = Duration::from_secs(18);
+
+const _: () = assert!(ONE.as_secs() > IDLE.as_secs() + LATE.as_secs());
+const _: () = assert!(ALL.as_secs() < IDLE.as_secs());
+const _: () = assert!(ALL.as_secs() + UNUSED.as_secs() > IDLE.as_secs() + LATE.as_secs());
 
 /// Sessions of each kind.
 const SESSIONS: usize = 20;
@@ -58,20 +66,20 @@ fn one(scene: &mut Scene<'_>, node: usize, system: &System) -> Result<()> {
     let (forgotten, mut used, mut ended) = (begin(scene)?, begin(scene)?, begin(scene)?);
     scene.say(&format!("{} sleeps for {ONE:?}", name(node)));
     let began = scene.begin_sleep(node)?;
-    let others: Vec<usize> = (0..NODES).filter(|other| *other != node).collect();
-    while began.elapsed() < ONE {
-        let_pass(USE.min(ONE.saturating_sub(began.elapsed())));
-        used.use_at(scene.cluster, &others)?;
-    }
     let before = ended.clone();
-    ended.end_at(scene.cluster, &others)?;
+    let passed = pass(scene.cluster, node, began, &mut used, &mut ended);
     wake(scene.cluster, node, system, began)?;
     scene.end_sleep(node);
+    passed?;
     // From the first moment on: it may have to say that it cannot tell yet.
-    let mut early = 0;
-    while !used.is_served(scene.cluster, node)? {
+    let (mut early, mut served) = (0, Ok(true));
+    wait_until("what it held is served", || {
+        served = used.is_served(scene.cluster, node);
         early += 1;
-    }
+        !matches!(served, Ok(false))
+    })?;
+    served?;
+    early -= 1;
     scene.note(format!("{} said {early} times after it had slept that it cannot tell", name(node)));
     scene.full(Instant::now())?;
     for at in 0..NODES {
@@ -80,6 +88,24 @@ fn one(scene: &mut Scene<'_>, node: usize, system: &System) -> Result<()> {
         before.is_gone(scene.cluster, at)?;
     }
     scene.go_on()
+}
+
+/// What happens at the other nodes while one sleeps.
+fn pass(
+    cluster: &Cluster,
+    node: usize,
+    began: Instant,
+    used: &mut Group,
+    ended: &mut Group,
+) -> Result<()> {
+    let others: Vec<usize> = (0..NODES).filter(|other| *other != node).collect();
+    used.use_at(cluster, &others)?;
+    ended.end_at(cluster, &others)?;
+    while let Some(left) = ONE.checked_sub(began.elapsed()) {
+        let_pass(USE.min(left));
+        used.use_at(cluster, &others)?;
+    }
+    Ok(())
 }
 
 /// All machines sleep at once, and nobody uses anything: nobody is awake who could know better.
