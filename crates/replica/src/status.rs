@@ -242,6 +242,7 @@ counters!(
     slots_degraded,
     slots_recovered,
     loads,
+    fetches_repeated,
     unavailable,
     writes_lost,
     forwarded,
