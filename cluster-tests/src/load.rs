@@ -93,6 +93,12 @@ pub fn run_behind(balancer: &Balancer, plan: &Plan, progress: &Progress) -> Visi
     })
 }
 
+/// Runs a further load to its end behind a balancer that another load keeps up to date.
+#[must_use]
+pub fn run_beside(balancer: &Balancer, plan: &Plan, progress: &Progress) -> Visitors {
+    run_among(balancer.addresses(), Some(balancer), plan, progress)
+}
+
 fn run_among(
     addresses: &Addresses,
     balancer: Option<&Balancer>,

@@ -25,6 +25,10 @@ const LOGS: &str = "CLUSTER_TESTS_LOGS";
 /// Between two looks whether it has ended.
 const LOOK: Duration = Duration::from_millis(5);
 
+/// A tick of the times in `/proc`, in milliseconds: Linux counts there in hundredths of a second,
+/// however its own clock is set.
+const MS_PER_TICK: u64 = 10;
+
 /// A process that goes on until it ends or this is dropped.
 #[derive(Debug)]
 pub struct Process {
@@ -175,6 +179,16 @@ impl Process {
         anyhow::bail!("files of another process can be limited on Linux alone")
     }
 
+    /// Processor time that all of its threads have had so far, of the kernel on its behalf as well.
+    ///
+    /// # Errors
+    /// It has ended, or the system is not Linux.
+    pub fn processor_time(&self) -> Result<Duration> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id()))?;
+        let ticks = processor_ticks(&stat).context("no times in the stat of the process")?;
+        Ok(Duration::from_millis(ticks * MS_PER_TICK))
+    }
+
     /// Memory of it that is in RAM, in bytes.
     ///
     /// # Errors
@@ -218,9 +232,29 @@ fn each_line(stream: impl Read + Send + 'static, mut take: impl FnMut(String) + 
     });
 }
 
+/// Both times of a `stat`, in ticks. They are fields 14 and 15, counted with the number and the name
+/// (proc(5)).
+fn processor_ticks(stat: &str) -> Option<u64> {
+    let (_, rest) = stat.rsplit_once(") ")?;
+    let mut times = rest.split(' ').skip(11).map(|field| field.parse::<u64>().ok());
+    Some(times.next()?? + times.next()??)
+}
+
 /// True if the thread of that `stat` is stopped, or gone. Its state follows its name, which stands in
 /// parentheses and may contain some itself (proc(5)).
 fn stands_still(stat: &Path) -> bool {
     let Ok(text) = std::fs::read_to_string(stat) else { return true };
     text.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_follow_whatever_name_a_process_has() {
+        let stat = "7 (a) b c) S 1 7 7 0 -1 4194304 100 0 0 0 250 50 0 0 20 0 4 0 9000 1 2";
+        assert_eq!(processor_ticks(stat), Some(300));
+        assert_eq!(processor_ticks("7 (a) S 1 7"), None);
+    }
 }

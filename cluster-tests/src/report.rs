@@ -24,10 +24,13 @@ pub struct Report<'h> {
 
 /// How long the requests of the mix took that were made in a time, the shortest first.
 pub(crate) fn latencies(history: &History, time: &Range<Duration>) -> Vec<Duration> {
-    let is_meant = |call: &&Call| {
-        !matches!(call.op, Op::Ghost | Op::FinalCount) && time.contains(&call.invoked)
-    };
-    let calls = history.calls().filter(is_meant);
+    latencies_of(history, |call| time.contains(&call.invoked))
+}
+
+/// The same of those requests that are meant.
+pub(crate) fn latencies_of(history: &History, is_meant: impl Fn(&Call) -> bool) -> Vec<Duration> {
+    let is_of_mix = |call: &&Call| !matches!(call.op, Op::Ghost | Op::FinalCount);
+    let calls = history.calls().filter(is_of_mix).filter(|call| is_meant(call));
     let mut times: Vec<Duration> = calls.map(|call| call.answered - call.invoked).collect();
     times.sort_unstable();
     times

@@ -47,7 +47,7 @@ struct Arguments {
     /// How long it is counted what idle nodes send, in seconds: two comparisons of everything
     #[arg(long, value_name = "SECONDS", default_value_t = 20)]
     period: u64,
-    /// How long lines between nodes are bad or cut, in seconds, each time
+    /// How long lines between nodes are bad or cut, or a node starves, in seconds, each time
     #[arg(long, value_name = "SECONDS", default_value_t = 12)]
     fault_seconds: u64,
     /// How long a line comes and goes once a second, in seconds
@@ -56,6 +56,9 @@ struct Arguments {
     /// How long somebody attacks in one way, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 4)]
     attack_seconds: u64,
+    /// How long there is more load than usual, in seconds: 20, each kind of hot traffic 10
+    #[arg(long, value_name = "SECONDS")]
+    surge_seconds: Option<u64>,
 }
 
 fn main() -> ExitCode {
@@ -103,6 +106,7 @@ fn settings(arguments: &Arguments, scenario: Scenario, spread: Spread) -> Settin
         fault: Duration::from_secs(arguments.fault_seconds),
         flaps: Duration::from_secs(arguments.flaps_seconds),
         attack: Duration::from_secs(arguments.attack_seconds),
+        surge: arguments.surge_seconds.map_or(usual.surge, Duration::from_secs),
         ..usual
     }
 }

@@ -35,15 +35,25 @@ enum Found {
 }
 
 impl Crowd {
-    /// Begins so many sessions, spread over the nodes.
+    /// Begins so many sessions, spread over the nodes, each of a user of its own.
     pub(super) fn enter(cluster: &Cluster, count: usize, watch: &Watch) -> Result<Self> {
+        Self::enter_as(cluster, count, watch, |number| format!("c{number}"))
+    }
+
+    /// The same of users by the numbers of the sessions.
+    pub(super) fn enter_as(
+        cluster: &Cluster,
+        count: usize,
+        watch: &Watch,
+        user: impl Fn(usize) -> String + Sync,
+    ) -> Result<Self> {
         let (nodes, addresses) = (cluster.running(), cluster.addresses());
         let entered = each(
             count,
             |number, client| {
                 client.jar.clear();
                 let node = nodes[number % nodes.len()];
-                let path = format!("/login?user=c{number}&k0={number}");
+                let path = format!("/login?user={}&k0={number}", user(number));
                 let answer = client.get(addresses.of(node), &path)?;
                 ensure!(answer.status == 200, "a session did not begin: {answer:?}");
                 Ok((number, client.jar.clone()))

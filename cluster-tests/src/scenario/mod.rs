@@ -9,18 +9,23 @@ mod crowd;
 mod disk;
 mod growth;
 mod hostile;
+mod hot;
 mod idle;
 mod large;
 mod lines;
 mod network;
 mod pause;
+mod period;
 mod placement;
 mod resize;
 mod restart;
+mod retries;
 mod scale;
 mod scene;
 mod skew;
 mod slow_disk;
+mod starved;
+mod surge;
 mod suspend;
 mod table;
 mod twice;
@@ -55,6 +60,8 @@ pub enum Scenario {
     Pause,
     /// Two more nodes join while there are many sessions
     Join,
+    /// Twenty nodes join three at once
+    JoinMany,
     /// An operator drains nodes
     Drain,
     /// Clusters are founded: in any order, with a latecomer, a wiped node, one that crashes
@@ -102,6 +109,14 @@ pub enum Scenario {
     Twice,
     /// A machine sleeps for longer than sessions live unused, then all do
     Suspend,
+    /// A node gets about a tenth of a processor: the leader, a voter, another
+    Starved,
+    /// Several times as many visitors come for a while, without a rest
+    Surge,
+    /// A node is killed that many edits are on their way to
+    Retries,
+    /// One session, and then one user, takes all the traffic that there is beside the usual
+    Hot,
     /// A member's certificate is stolen: its holder lies in every way, those without one knock
     Hostile,
 }
@@ -122,7 +137,8 @@ impl Scenario {
     /// The ways to spread copies that it is about.
     #[must_use]
     pub const fn spreads(self) -> &'static [Spread] {
-        if self.is_large() {
+        // Where every node has every session, no edit is on its way to another node.
+        if self.is_large() || matches!(self, Self::Retries) {
             return &[Spread::PrimaryBackup];
         }
         &[Spread::AllToAll, Spread::PrimaryBackup]
@@ -130,7 +146,7 @@ impl Scenario {
 
     /// Whether it takes more nodes than a machine has cores for.
     const fn is_large(self) -> bool {
-        matches!(self, Self::Scale | Self::Idle)
+        matches!(self, Self::Scale | Self::Idle | Self::JoinMany)
     }
 
     /// As it is written in a command.
@@ -153,6 +169,7 @@ impl Scenario {
             Self::Resize => resize::there_and_back(service, settings, watch),
             Self::Pause => pause::each_role(service, settings, watch),
             Self::Join => growth::join(service, settings, watch),
+            Self::JoinMany => growth::join_many(service, settings, watch),
             Self::Drain => growth::drain(service, settings, watch),
             Self::Bootstrap => bootstrap::rounds(service, settings, watch),
             Self::VoterLoss => crash::voters(service, settings, watch),
@@ -176,6 +193,10 @@ impl Scenario {
             Self::SlowDisk => slow_disk::each_role(service, settings, watch),
             Self::Twice => twice::each_role(service, settings, watch),
             Self::Suspend => suspend::one_and_all(service, settings, watch),
+            Self::Starved => starved::each_role(service, settings, watch),
+            Self::Surge => surge::there_and_back(service, settings, watch),
+            Self::Retries => retries::crash(service, settings, watch),
+            Self::Hot => hot::session_and_user(service, settings, watch),
             Self::Hostile => hostile::all_kinds(service, settings, watch),
         };
         watch.end();
@@ -239,12 +260,14 @@ pub struct Settings {
     pub rounds: usize,
     /// How long it is counted what idle nodes send.
     pub period: Duration,
-    /// How long a line is bad, or cut.
+    /// How long a line is bad, or cut, or a node starves.
     pub fault: Duration,
     /// How long a line comes and goes.
     pub flaps: Duration,
     /// How long somebody attacks in one way.
     pub attack: Duration,
+    /// How long there is more load than usual.
+    pub surge: Duration,
 }
 
 impl Settings {
@@ -266,6 +289,7 @@ impl Settings {
             flaps: Duration::from_secs(30),
             // Longer than a node bears a handshake that does not end.
             attack: Duration::from_secs(4),
+            surge: Duration::from_secs(20),
         }
     }
 
@@ -280,6 +304,14 @@ impl Settings {
         if scenario == Scenario::Hostile {
             // One of those who acknowledge lies.
             return Self { backups: 2, sessions: 300, ..usual };
+        }
+        if scenario == Scenario::Retries {
+            // The more edits are on their way, the more are repeated.
+            return Self { visitors: 4 * usual.visitors, ..usual };
+        }
+        if scenario == Scenario::Hot {
+            // Twice: the traffic of many sessions, and as much of one.
+            return Self { surge: usual.surge / 2, sessions: 300, ..usual };
         }
         usual
     }

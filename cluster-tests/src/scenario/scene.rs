@@ -1,7 +1,6 @@
 //! A cluster under load, and what can be done to it meanwhile.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -9,15 +8,15 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use super::crowd::Crowd;
+use super::period::Periods;
 use super::{Row, Scenario, Settings, Spread, Watch};
 use crate::balancer::Balancer;
 use crate::cluster::{Cluster, name, voters};
 use crate::faults::go_on;
-use crate::history::{Down, History, Trouble};
-use crate::load::{self, Plan, Progress};
+use crate::history::{Down, Trouble};
+use crate::load::{self, Plan, Progress, Visitors};
 use crate::picture::pictures;
 use crate::process::Process;
-use crate::report::{at, latencies};
 use crate::service::Service;
 use crate::wait::wait_for_within;
 
@@ -165,28 +164,20 @@ pub(super) struct Scene<'s> {
     pub(super) cluster: &'s mut Cluster,
     watch: &'s Watch,
     progress: &'s Progress,
+    pub(super) balancer: &'s Balancer,
+    seen: Seen,
+}
+
+/// What was done to a cluster, and what was seen meanwhile.
+#[derive(Default)]
+struct Seen {
     downs: Vec<Down>,
     troubles: Vec<Trouble>,
-    periods: Vec<Period>,
+    periods: Periods,
     notes: Vec<String>,
     full: Duration,
-}
-
-/// A time in which it is looked how long requests took.
-struct Period {
-    name: String,
-    time: Range<Duration>,
-}
-
-impl Period {
-    fn told(&self, history: &History) -> String {
-        let times = latencies(history, &self.time);
-        let (name, [half, most, all]) = (&self.name, [50, 99, 100].map(|part| at(&times, part)));
-        format!(
-            "{name}: {} requests, p50 {half:.1} ms, p99 {most:.1} ms, at most {all:.1} ms",
-            times.len()
-        )
-    }
+    /// Visitors who came for a while.
+    guests: Vec<Visitors>,
 }
 
 /// Does something to a cluster while visitors use it, and checks what they met.
@@ -205,22 +196,13 @@ pub(super) fn under_load(
     let plan = Plan { clients: settings.visitors, requests: u64::MAX, seed, pause: settings.rest };
     let (visitors, acted, seen) = std::thread::scope(|scope| {
         let visitors = scope.spawn(|| load::run_behind(&balancer, &plan, &progress));
-        let mut scene = Scene {
-            cluster: &mut *cluster,
-            watch,
-            progress: &progress,
-            downs: Vec::new(),
-            troubles: Vec::new(),
-            periods: Vec::new(),
-            notes: Vec::new(),
-            full: Duration::ZERO,
-        };
+        let (seen, balancer, progress) = (Seen::default(), &balancer, &progress);
+        let mut scene = Scene { cluster: &mut *cluster, watch, progress, balancer, seen };
         let acted = scene.go_on().and_then(|()| act(&mut scene)).and_then(|()| scene.go_on());
         progress.is_over.store(true, Ordering::Relaxed);
-        let Scene { downs, troubles, periods, notes, full, .. } = scene;
-        (visitors.join().ok(), acted, (downs, troubles, periods, notes, full))
+        (visitors.join().ok(), acted, scene.seen)
     });
-    let (downs, troubles, periods, notes, full) = seen;
+    let Seen { downs, troubles, periods, notes, full, guests } = seen;
     let visitors = visitors.context("the load has failed")?;
     if let Err(error) = acted {
         row.object(format!("{error:#}"));
@@ -232,10 +214,12 @@ pub(super) fn under_load(
     let mut history = visitors.finish();
     history.downs = downs;
     history.troubles = troubles;
+    // How long requests took is looked at for those who were there all the time.
+    periods.tell(&history, &mut row);
+    history.clients.extend(guests.into_iter().flat_map(|guests| guests.finish().clients));
     row.add(&history);
     row.full = full;
-    let told = periods.iter().map(|period| period.told(&history));
-    told.chain(notes).for_each(|note| row.note(note));
+    notes.into_iter().for_each(|note| row.note(note));
     if let Some(crowd) = crowd {
         crowd.check(cluster, &mut row);
     }
@@ -345,13 +329,13 @@ impl Scene<'_> {
     /// From now on these nodes may not reach everybody.
     pub(super) fn begin_trouble(&mut self, nodes: Vec<usize>) {
         let from = self.progress.started.elapsed();
-        self.troubles.push(Trouble { nodes, from, until: Duration::MAX });
+        self.seen.troubles.push(Trouble { nodes, from, until: Duration::MAX });
     }
 
     /// They reach everybody again.
     pub(super) fn end_trouble(&mut self) {
         let until = self.progress.started.elapsed();
-        for trouble in &mut self.troubles {
+        for trouble in &mut self.seen.troubles {
             trouble.until = trouble.until.min(until);
         }
     }
@@ -365,13 +349,45 @@ impl Scene<'_> {
         let from = self.progress.started.elapsed();
         let done = act(self)?;
         let time = from..self.progress.started.elapsed();
-        self.periods.push(Period { name: name.to_owned(), time });
+        self.seen.periods.add(name, time);
         Ok(done)
+    }
+
+    /// Lets further visitors come who do not rest, until something is done. What becomes of them is
+    /// checked like everything else; returns how many of their requests were answered or given up.
+    pub(super) fn with_guests(
+        &mut self,
+        guests: usize,
+        act: impl FnOnce(&mut Self) -> Result<()>,
+    ) -> Result<u64> {
+        let progress = Progress { started: self.progress.started, ..Progress::default() };
+        let seed = fastrand::u64(..1 << 32);
+        let plan = Plan { clients: guests, requests: u64::MAX, seed, pause: Duration::ZERO };
+        let balancer = self.balancer;
+        let (acted, guests) = std::thread::scope(|scope| {
+            let guests = scope.spawn(|| load::run_beside(balancer, &plan, &progress));
+            let acted = act(self);
+            progress.is_over.store(true, Ordering::Relaxed);
+            (acted, guests.join().ok())
+        });
+        self.seen.guests.push(guests.context("the load of guests has failed")?);
+        acted?;
+        Ok(progress.done.load(Ordering::Relaxed))
+    }
+
+    /// Which requests were slow in which time, to be told and compared in the end.
+    pub(super) const fn periods(&mut self) -> &mut Periods {
+        &mut self.seen.periods
+    }
+
+    /// How long there has been load.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.progress.started.elapsed()
     }
 
     /// Says what was seen.
     pub(super) fn note(&mut self, note: String) {
-        self.notes.push(note);
+        self.seen.notes.push(note);
     }
 
     /// Requests that have been answered so far.
@@ -390,19 +406,19 @@ impl Scene<'_> {
 
     fn begin_down(&mut self, node: usize) {
         let from = self.progress.started.elapsed();
-        self.downs.push(Down::begins(node, from));
+        self.seen.downs.push(Down::begins(node, from));
     }
 
     fn end_down(&mut self, node: usize) {
         let until = self.progress.started.elapsed();
-        Down::end(&mut self.downs, node, until);
+        Down::end(&mut self.seen.downs, node, until);
     }
 
     /// Waits until the members are those that run, with full copies.
     pub(super) fn full(&mut self, since: Instant) -> Result<()> {
         self.say("waiting for full copies");
         full_copies(self.cluster).with_context(|| pictures(self.cluster))?;
-        self.full = self.full.max(since.elapsed());
+        self.seen.full = self.seen.full.max(since.elapsed());
         Ok(())
     }
 

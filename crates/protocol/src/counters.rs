@@ -25,6 +25,8 @@ pub struct Counters {
     pub slots_recovered: u64,
     /// Requests that had to ask other owners.
     pub loads: u64,
+    /// Questions to other owners asked once more, because no answer came (rule B6).
+    pub fetches_repeated: u64,
     /// Requests that could not be answered because an owner did not answer.
     pub unavailable: u64,
     /// Writes named by a token that no owner has any more (rule K3).

@@ -32,6 +32,9 @@ pub struct Status {
     pub epoch: u64,
     /// Which cluster under its name: grows only when membership is made anew after a disaster.
     pub generation: u64,
+    /// The layouts in force, by the epochs that began them, the oldest first: one; more while members
+    /// catch up. Whoever counts them sees how often copies had to move.
+    pub layouts: Vec<u64>,
     /// True while members catch up with what they are to hold from now on.
     pub is_in_transition: bool,
     /// Version of the wire that all members speak.
@@ -141,6 +144,7 @@ impl Replica {
             members: view.members.iter().map(MemberStatus::of).collect(),
             epoch: view.epoch,
             generation: view.generation,
+            layouts: view.layouts.iter().map(|layout| layout.epoch).collect(),
             is_in_transition: view.next_layout().is_some(),
             protocol: driver.links.protocol(),
             protocol_possible: view.possible_protocol(),
@@ -238,6 +242,7 @@ counters!(
     slots_degraded,
     slots_recovered,
     loads,
+    fetches_repeated,
     unavailable,
     writes_lost,
     forwarded,

@@ -118,15 +118,18 @@ impl Node {
         }
         let targets = self.targets(load, now);
         let key = load.key;
-        let retries = &mut self.retries;
+        let (retries, repeated) = (&mut self.retries, &mut self.counters.fetches_repeated);
         let Some(load) = self.loads.get_mut(number) else {
             return;
         };
         load.widened = load.widened || load.is_quiet() || now.since(load.started) >= LOAD_WIDEN_MS;
-        let asked: Vec<Inc> = targets
-            .into_iter()
-            .filter(|peer| load.ask(*peer, now, || retries.spend(now)))
-            .collect();
+        let mut may_repeat = || {
+            let may = retries.spend(now);
+            *repeated += u64::from(may);
+            may
+        };
+        let asked: Vec<Inc> =
+            targets.into_iter().filter(|peer| load.ask(*peer, now, &mut may_repeat)).collect();
         for peer in asked {
             self.send(peer, Lane::Live, Message::Fetch { request: number, key });
         }

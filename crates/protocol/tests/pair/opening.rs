@@ -310,6 +310,8 @@ fn bound_load_widen_ms() {
     assert_eq!(asked(&net), 3, "everybody once");
     net.run_ms(FETCH_RETRY_MS);
     assert!((4..=6).contains(&asked(&net)), "and again, for fetches are harmless");
+    let repeated = net.node(1).counters().fetches_repeated;
+    assert_eq!(repeated, asked(&net) as u64 - 3, "and each repetition is counted");
 }
 
 /// Tests rule C1: a request is answered by its deadline, even if nobody says anything.

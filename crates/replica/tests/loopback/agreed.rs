@@ -185,6 +185,8 @@ async fn sessions_live_on_two_of_four_nodes_and_are_served_by_all() {
     until("there are two copies of each", || held() == 2 * visitors.len()).await;
     let is_over = |node: &Replica| !node.status().is_in_transition;
     assert!(cluster.nodes.values().all(is_over), "nothing else is under way");
+    let layouts = |node: &Replica| node.status().layouts.len();
+    assert!(cluster.nodes.values().all(|node| layouts(node) == 1), "one layout is in force");
 }
 
 /// A node goes without a farewell, and comes back with an empty memory and its directory.
