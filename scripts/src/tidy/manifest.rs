@@ -17,7 +17,7 @@ const EDGES: [(&str, &[&str]); 11] = [
     ("replica", &["session", "protocol", "membership", "transport"]),
     ("adapters", &["replica"]),
     ("node", &["replica", "sim", "transport"]),
-    ("cluster-tests", &["session", "protocol", "replica", "node", "transport"]),
+    ("cluster-tests", &["session", "protocol", "membership", "replica", "node", "transport"]),
     ("bench", &["replica", "session", "protocol"]),
     ("scripts", &[]),
 ];
