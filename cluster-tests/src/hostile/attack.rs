@@ -3,7 +3,7 @@
 use membership::Chart;
 use protocol::limits::{FRAME_BYTES_MAX, NEED_KEYS_MAX};
 use protocol::wire::{Frame, WIRE_VERSION};
-use protocol::{Batch, Commit, Envelope, Heartbeat, Life, Message, Refusal};
+use protocol::{Batch, Commit, Envelope, Heartbeat, Life, Message, Refusal, Room};
 use session::{Body, Change, Core, Delta, Hlc, Inc, SessionKey, Slot, Stamp, Time, Version};
 
 use super::{frame, letters};
@@ -195,7 +195,7 @@ impl Known {
 
     fn say_as(&self, from: Inc, shard: u16, message: Message) -> Vec<u8> {
         let (generation, epoch, to) = (self.generation, self.epoch, self.victim);
-        let envelope = Envelope { generation, epoch, from, to, shard, message };
+        let envelope = Envelope { generation, epoch, from, to, shard, room: Room::Ample, message };
         Frame::Envelope(envelope).encode(WIRE_VERSION)
     }
 

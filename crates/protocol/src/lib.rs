@@ -49,7 +49,7 @@ pub use counters::Counters;
 pub use digest::Digest;
 pub use event::{Ack, Acked, Event, Opened, Outcome, Report, Ticket};
 pub use liveness::{Heartbeat, Liveness, LivenessEvent, neighbours};
-pub use message::{Batch, Commit, Envelope, Lane, Life, Message, Refusal, Supply};
+pub use message::{Batch, Commit, Envelope, Lane, Life, Message, Refusal, Room, Supply};
 pub use node::{Handover, Lag, Node, Options, Transmit};
 pub use placement::Placement;
 pub use roster::{Decision, Refused, Roster};

@@ -150,6 +150,11 @@ pub const SWEEP_PER_TICK_MAX: usize = 512;
 /// ended to make room (rule M1).
 pub const EVICT_ABOVE_PERCENT: usize = 90;
 
+/// What a member has said of its room counts for so long, in milliseconds: it says it again with
+/// every message, and owners compare themselves several times a minute. Afterwards a session is
+/// begun to see, in each shard at most one for each answer that it takes.
+pub const ROOM_KNOWN_MS: u64 = 60_000;
+
 /// Sessions looked at by one tick in search of some to end.
 pub const EVICT_SAMPLE_MAX: usize = 256;
 

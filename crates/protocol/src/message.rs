@@ -49,8 +49,24 @@ pub struct Envelope {
     pub to: Inc,
     /// The shard of both sides.
     pub shard: u16,
+    /// How much room the sender has in this shard.
+    pub room: Room,
     /// What is said.
     pub message: Message,
+}
+
+/// How much room a process has for sessions in one shard, by its memory limit (rule M1).
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub enum Room {
+    /// As much as it needs.
+    #[default]
+    Ample,
+    /// Little: sessions that nobody is signed in to are ended, where it holds them.
+    Scarce,
+    /// No more: no session begins that it would have to hold.
+    Full,
 }
 
 /// What is said. New variants go to the end, with a new wire version.

@@ -11,7 +11,7 @@ use protocol::limits::FRAME_BYTES_MAX;
 use protocol::wire::{Frame, Hello, WIRE_VERSION, WIRE_VERSION_MIN, WireError, versions};
 use protocol::{
     Ack, Acked, Batch, Commit, Digest, Envelope, Heartbeat, Life, Message, Outcome, Refusal,
-    Report, Supply,
+    Report, Room, Supply,
 };
 use session::{
     Body, Clock, Core, Delta, Edit, EndReason, Hlc, Inc, LIMITS_DEFAULT, Name, Session, SessionKey,
@@ -212,9 +212,10 @@ fn frame() -> impl Strategy<Value = Frame> {
         .prop_map(|(sent, echo)| Frame::Heartbeat(Heartbeat { sent, echo }));
     let view = (any::<u64>(), any::<u64>());
     let address = (any::<u64>().prop_map(Inc), any::<u64>().prop_map(Inc), any::<u16>());
-    let envelope = (view, address, message()).prop_map(|(view, address, message)| {
+    let room = prop::sample::select(vec![Room::Ample, Room::Scarce, Room::Full]);
+    let envelope = (view, address, room, message()).prop_map(|(view, address, room, message)| {
         let ((generation, epoch), (from, to, shard)) = (view, address);
-        Frame::Envelope(Envelope { generation, epoch, from, to, shard, message })
+        Frame::Envelope(Envelope { generation, epoch, from, to, shard, room, message })
     });
     let letter = prop::collection::vec(any::<u8>(), 0..40).prop_map(Frame::Letter);
     prop_oneof![1 => beat, 1 => letter, 8 => envelope]
@@ -434,8 +435,15 @@ fn sessions_at_their_limit_fit_a_frame() {
         let deltas = vec![session.extract(key, &Version::new()); 8];
         let message = Message::Deltas(Batch { number: 1, deltas });
         let (from, to) = (Inc(1), Inc(2));
-        let frame =
-            Frame::Envelope(Envelope { generation: 0, epoch: 1, from, to, shard: 0, message });
+        let frame = Frame::Envelope(Envelope {
+            generation: 0,
+            epoch: 1,
+            from,
+            to,
+            shard: 0,
+            room: Room::Ample,
+            message,
+        });
         assert!(Frame::decode(&frame.encode(WIRE_VERSION)).is_ok_and(|read| read == frame));
     }
 }

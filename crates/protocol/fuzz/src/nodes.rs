@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use protocol::limits::{ANSWERS_MAX, TICK_MS};
 use protocol::{
-    Commit, Copies, Envelope, Life, Message, Node, Options, Rules, Ticket, Transmit, View,
+    Commit, Copies, Envelope, Life, Message, Node, Options, Room, Rules, Ticket, Transmit, View,
 };
 use session::{Core, Inc, LIMITS_DEFAULT, SessionKey, State, Time, Token};
 
@@ -232,7 +232,15 @@ impl World {
         if let (Some(sender), Some(receiver)) = (sender, self.inc(to)) {
             let (generation, epoch) = (sender.view().generation, sender.view().epoch);
             let (from, to_inc) = (sender.inc(), receiver);
-            let envelope = Envelope { generation, epoch, from, to: to_inc, shard: 0, message };
+            let envelope = Envelope {
+                generation,
+                epoch,
+                from,
+                to: to_inc,
+                shard: 0,
+                room: Room::Ample,
+                message,
+            };
             self.receive(to, envelope);
         }
     }

@@ -8,7 +8,7 @@ use session::{
 use super::{Node, Options};
 use crate::event::{Ack, Event, Opened, Outcome, Ticket};
 use crate::loads::{Load, Purpose};
-use crate::message::{Commit, Lane, Life, Message};
+use crate::message::{Commit, Lane, Life, Message, Room};
 use crate::outbox::Outbox;
 use crate::placement::Placement;
 use crate::quorum::Quorum;
@@ -134,7 +134,7 @@ impl Node {
     // node, the edits as one of this. Without edits it is marked all the same: the token has to
     // name a node that has the session.
     fn create(&mut self, asker: Asker, commit: &Commit, core: Core, now: Time) {
-        if self.store.bytes() >= self.options.bytes_max {
+        if self.room_for(commit.key.slot(), now) == Room::Full {
             return self.answer(asker, Outcome::Full);
         }
         if !is_plausible(&core, now) {

@@ -9,7 +9,7 @@ mod options;
 mod replicate;
 mod transition;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use session::{Clock, Delta, Inc, SessionKey, Slot, State, Time, Token};
 
@@ -19,7 +19,7 @@ use crate::event::{Event, Ticket};
 use crate::forwards::Forwards;
 use crate::limits::{ANSWERS_MAX, SWEEP_PER_TICK_MAX};
 use crate::loads::Loads;
-use crate::message::{Commit, Envelope, Lane, Message};
+use crate::message::{Commit, Envelope, Lane, Message, Room};
 use crate::outbox::Outbox;
 use crate::placement::Placement;
 use crate::repair::Repair;
@@ -93,6 +93,8 @@ pub struct Node {
     retries: Retries,
     /// Where the search for sessions to end goes on.
     evict_after: Option<(Time, SessionKey)>,
+    /// Members that have little room, and when they said so last.
+    rooms: BTreeMap<Inc, (Room, Time)>,
     sync: Sync,
     /// Whom this node has to compare itself with before it is synced in a layout (rule V7).
     sources: BTreeSet<Inc>,
@@ -128,6 +130,7 @@ impl Node {
             supply_budget: Budget::new(options.repair_bytes_per_second, now),
             retries: Retries::new(now),
             evict_after: None,
+            rooms: BTreeMap::new(),
             sync: Sync::new(now, others, (first, slots), options.rules),
             sources: BTreeSet::new(),
             removed: false,
@@ -294,6 +297,7 @@ impl Node {
             self.counters.strangers += 1;
             return;
         }
+        self.note_room(from, envelope.room, now);
         match envelope.message {
             Message::Deltas(batch) => self.handle_deltas(from, batch, now),
             Message::Ack { batch, refused } => self.handle_ack(from, epoch, batch, refused, now),
@@ -414,7 +418,7 @@ impl Node {
     fn address(&self, to: Inc, message: Message) -> Envelope {
         let (generation, epoch) = (self.view.generation, self.view.epoch);
         let (from, shard) = (self.options.inc, self.options.shard);
-        Envelope { generation, epoch, from, to, shard, message }
+        Envelope { generation, epoch, from, to, shard, room: self.room(), message }
     }
 
     fn breach(&mut self, peer: Inc, violation: Violation) {

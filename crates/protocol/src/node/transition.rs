@@ -142,6 +142,7 @@ impl Node {
             }
         }
         self.peers = present;
+        self.rooms.retain(|inc, _| self.peers.contains(inc));
     }
 
     /// True if anything of the slot is held here, or may come to be written here.

@@ -1,7 +1,7 @@
 //! More messages than anybody should send: what is remembered and done for one peer is bounded.
 
 use protocol::limits::{ANSWERS_MAX, FORWARDS_PER_PEER_MAX, LOADS_PER_PEER_MAX};
-use protocol::{Ack, Batch, Commit, Envelope, Life, Message, Opened, Outcome};
+use protocol::{Ack, Batch, Commit, Envelope, Life, Message, Opened, Outcome, Room};
 use session::{Hlc, Inc, Stamp, Version};
 
 use crate::support::{Net, START, is_deltas, is_repair, key, set};
@@ -19,7 +19,15 @@ fn flood(net: &mut Net, message: impl Fn(u64) -> Message) {
     let (a, b, now) = (net.inc(0), net.inc(1), net.now);
     for number in 1..=100_000 {
         let message = message(number);
-        let envelope = Envelope { generation: 0, epoch: 1, from: b, to: a, shard: 0, message };
+        let envelope = Envelope {
+            generation: 0,
+            epoch: 1,
+            from: b,
+            to: a,
+            shard: 0,
+            room: Room::Ample,
+            message,
+        };
         net.hosts[0].handle(b, envelope, now);
     }
 }

@@ -1,6 +1,8 @@
 //! What no correct peer says of views and slots: it is reported or ignored, and changes no copy.
 
-use protocol::{Ack, Batch, Commit, Digest, Envelope, Life, Message, Outcome, Refusal, Supply};
+use protocol::{
+    Ack, Batch, Commit, Digest, Envelope, Life, Message, Outcome, Refusal, Room, Supply,
+};
 use protocol::{Violation, limits};
 use session::{Body, Delta, SessionKey, Slot, Version};
 
@@ -23,7 +25,15 @@ fn three() -> (Net, SessionKey, SessionKey) {
 
 /// What `b` would say in a view of that generation and epoch.
 fn said(net: &Net, (generation, epoch): (u64, u64), message: Message) -> Envelope {
-    Envelope { generation, epoch, from: net.inc(1), to: net.inc(0), shard: 0, message }
+    Envelope {
+        generation,
+        epoch,
+        from: net.inc(1),
+        to: net.inc(0),
+        shard: 0,
+        room: Room::Ample,
+        message,
+    }
 }
 
 fn ending(net: &Net, key: SessionKey) -> Message {

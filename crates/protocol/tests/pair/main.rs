@@ -18,4 +18,5 @@ mod out_of_sight;
 mod refusals;
 mod removals;
 mod repair;
+mod rooms;
 mod views;

@@ -320,6 +320,7 @@ fn the_denial_of_an_owner_by_a_layout_that_is_over_does_not_count() {
         from: a,
         to: b,
         shard: 0,
+        room: protocol::Room::Ample,
         message,
     };
     net.handle(1, a, envelope.clone());

@@ -18,7 +18,7 @@ use protocol::limits::{
 use protocol::wire::{Frame, WIRE_VERSION};
 use protocol::{
     Copies, Envelope, Event, Heartbeat, Liveness, LivenessEvent, MemberName, Message, Node, Opened,
-    Options, Outcome, Rules, Ticket, View, Violation,
+    Options, Outcome, Room, Rules, Ticket, View, Violation,
 };
 use session::{Edit, Inc, LIMITS_DEFAULT, Name, SessionKey, Slot, Time, Value, Version};
 
@@ -423,7 +423,8 @@ impl Net {
         let view = self.node(from).view();
         let (generation, epoch) = (view.generation, view.epoch);
         let (from, to) = (sender, receiver);
-        let envelope = Envelope { generation, epoch, from, to, shard: 0, message };
+        let envelope =
+            Envelope { generation, epoch, from, to, shard: 0, room: Room::Ample, message };
         self.handle(host, sender, envelope);
     }
 

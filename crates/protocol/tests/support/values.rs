@@ -5,7 +5,7 @@ use std::num::NonZeroU16;
 use protocol::wire::{Frame, Hello, WIRE_VERSION_MIN};
 use protocol::{
     Ack, Acked, Batch, Commit, Copies, Digest, Envelope, Heartbeat, Life, Message, Outcome,
-    Refusal, Report, Supply,
+    Refusal, Report, Room, Supply,
 };
 use session::{
     Body, Change, Clock, Core, Delta, Edit, EditError, EndReason, Hlc, Inc, Kind, LIMITS_DEFAULT,
@@ -215,6 +215,7 @@ pub(crate) fn frames() -> Vec<(String, Frame)> {
                     from,
                     to,
                     shard: 15,
+                    room: Room::Scarce,
                     message,
                 }),
             )

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use protocol::wire::{Frame, Hello, WIRE_VERSION};
-use protocol::{Envelope, Life, Message};
+use protocol::{Envelope, Life, Message, Room};
 use replica::{CommitError, Counter, Error};
 use session::{Inc, SessionKey, Version};
 use transport::{DownReason, Endpoint, EndpointConfig, Event, Events, Lane, Limits, NodeName};
@@ -92,7 +92,15 @@ impl Impostor {
     }
 
     fn envelope(&self, from: Inc, shard: u16, message: Message) -> Vec<u8> {
-        let envelope = Envelope { generation: 0, epoch: 1, from, to: self.theirs, shard, message };
+        let envelope = Envelope {
+            generation: 0,
+            epoch: 1,
+            from,
+            to: self.theirs,
+            shard,
+            room: Room::Ample,
+            message,
+        };
         Frame::Envelope(envelope).encode(WIRE_VERSION)
     }
 }
