@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use membership::bootstrap::Standing;
 use membership::{Chart, Letter, News, Place, RaftId};
 use protocol::wire::{Frame, WIRE_VERSION};
 use session::Inc;
@@ -33,7 +34,10 @@ pub(super) fn that_lie(own: Inc, known: Option<&Chart>, nth: u64) -> Vec<u8> {
         return frame(&Letter::Chart(Box::new(chart)));
     }
     // Whoever believes it asks for the chart, if it was not heeded by itself.
-    let news = News { seen: Some(chart.seen()), leads: true, ..News::default() };
+    let standing = Standing::Inside(chart.group);
+    // Another directory each time, or it would be taken for what was under way for long.
+    let directory = Some((RaftId(OWN_VOTER.0 + nth), standing));
+    let news = News { directory, seen: Some(chart.seen()), leads: true, ..News::default() };
     frame(&Letter::News(news))
 }
 

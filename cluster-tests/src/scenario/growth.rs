@@ -57,6 +57,7 @@ pub(super) fn join_many(service: &Service, settings: &Settings, watch: &Watch) -
         scene.say("all of them, afterwards");
         scene.timed("after all had joined", |_| pass(settings.fault))?;
         scene.note(format!("{MANY} nodes joined within {layouts} layouts; at most {LAYOUTS_MAX}"));
+        ensure!(layouts > 0, "no other layout was seen");
         ensure!(layouts <= LAYOUTS_MAX, "{MANY} nodes needed {layouts} layouts");
         Ok(())
     })
@@ -82,7 +83,10 @@ fn all_join(scene: &mut Scene<'_>) -> Result<usize> {
 /// The epochs of all layouts that a node has had in force.
 fn layouts_until(is_over: &AtomicBool, node: SocketAddr) -> BTreeSet<u64> {
     let (mut client, mut layouts) = (Client::new(), BTreeSet::new());
-    while !is_over.load(Ordering::Relaxed) {
+    let mut is_last = false;
+    while !is_last {
+        // Once more after the end: what is in force then is one of them.
+        is_last = is_over.load(Ordering::Relaxed);
         let status = client.get(node, "/status.json").ok();
         let status = status.and_then(|answer| serde_json::from_str::<Value>(&answer.body).ok());
         let found = status.as_ref().and_then(|status| status["layouts"].as_array());

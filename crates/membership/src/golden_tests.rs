@@ -13,7 +13,7 @@ use std::num::NonZeroU16;
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest, VoteResponse};
 use openraft::{CommittedLeaderId, EntryPayload, Membership, StoredMembership};
 use protocol::wire::WIRE_VERSION_MIN;
-use protocol::{Copies, Decision, Refused, Roster, Rules, codec};
+use protocol::{Copies, Decision, Refused, Roster, Rules};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use session::{Inc, Slot};
@@ -21,7 +21,7 @@ use session::{Inc, Slot};
 use crate::bootstrap::{Claimant, Standing};
 use crate::letter::{Chart, Letter, News};
 use crate::raft_types::{Entry, Group, LogId, Outcome, Place, RaftId, SnapshotMeta, Vote};
-use crate::store::{Identity, Snapshot};
+use crate::store::{self, Identity, Snapshot, seal};
 use crate::wire::{self, Answer, Header, Proposed, Refusal, Request};
 
 const GOLDEN: &str = include_str!("golden.txt");
@@ -33,34 +33,32 @@ const HEADER: Header = Header { group: GROUP, from: RaftId(1), to: RaftId(u64::M
 /// Bytes of one line of the file.
 const LINE_BYTES: usize = 48;
 
+type IsRead = Box<dyn Fn(&[u8]) -> bool>;
+
 /// What is recorded, and whether its bytes are read as the same again.
 struct Sample {
     label: String,
     bytes: Vec<u8>,
-    is_read: fn(&[u8]) -> bool,
+    is_read: IsRead,
 }
 
 fn said<T: Serialize + DeserializeOwned>(label: &str, message: &T) -> Sample {
     let is_read = |bytes: &[u8]| {
         wire::decode::<T>(bytes).is_ok_and(|read| wire::encode(WIRE_VERSION_MIN, &read) == bytes)
     };
-    Sample { label: label.to_owned(), bytes: wire::encode(WIRE_VERSION_MIN, message), is_read }
+    let bytes = wire::encode(WIRE_VERSION_MIN, message);
+    Sample { label: label.to_owned(), bytes, is_read: Box::new(is_read) }
 }
 
-fn written<T: Serialize + DeserializeOwned>(label: &str, record: &T) -> Sample {
-    let encoded = |record: &T| {
-        let mut bytes = Vec::new();
-        codec::encode(record, &mut bytes);
-        bytes
+/// A record under its name, as it is in the file.
+fn written<T: Serialize + DeserializeOwned>(name: &str, label: &str, record: &T) -> Sample {
+    let bytes = seal::seal(name, record);
+    let label = format!("disk: {name}{label}");
+    let name = name.to_owned();
+    let is_read = move |bytes: &[u8]| {
+        seal::unseal::<T>(&name, bytes).is_ok_and(|read| seal::seal(&name, &read) == bytes)
     };
-    let is_read = |bytes: &[u8]| {
-        let mut again = Vec::new();
-        codec::decode::<T>(bytes).is_ok_and(|read| {
-            codec::encode(&read, &mut again);
-            again == bytes
-        })
-    };
-    Sample { label: format!("disk: {label}"), bytes: encoded(record), is_read }
+    Sample { label, bytes, is_read: Box::new(is_read) }
 }
 
 fn decisions() -> Vec<Decision> {
@@ -236,16 +234,20 @@ fn answers() -> Vec<Sample> {
 }
 
 fn records() -> Vec<Sample> {
-    let entries = entries().into_iter().map(|entry| written("entry", &entry));
+    let tag = seal::entry_tag(log_id().index);
+    let entries = entries().into_iter().map(|entry| written(&tag, "", &entry));
     let identities = standings().into_iter().map(|(label, standing)| {
         let identity = Identity { cluster: "shop".into(), raft_id: RaftId(7), standing };
-        written(&format!("identity, {label}"), &identity)
+        written(store::IDENTITY, &format!(", {label}"), &identity)
     });
     let records = [
-        written("vote", &vote()),
-        written("committed", &Some(log_id())),
-        written("purged", &log_id()),
-        written("snapshot", &Snapshot { meta: meta(), roster: roster() }),
+        written(store::FORMAT_RECORD, "", &store::FORMAT),
+        written(store::COUNT, "", &300_u64),
+        written(store::WITNESS, "", &300_u64.to_le_bytes()),
+        written(store::VOTE, "", &vote()),
+        written(store::COMMITTED, "", &Some(log_id())),
+        written(store::PURGED, "", &log_id()),
+        written(store::SNAPSHOT, "", &Snapshot { meta: meta(), roster: roster() }),
     ];
     records.into_iter().chain(entries).chain(identities).collect()
 }

@@ -1,9 +1,9 @@
 //! openraft's network over a [`Link`]: each call is one request, with its envelope, its bound and
 //! its patience.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use openraft::error::{
@@ -15,6 +15,7 @@ use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
 };
 use openraft::{OptionalSend, Snapshot};
+use parking_lot::Mutex;
 use protocol::MemberName;
 
 use crate::link::{Link, LinkError};
@@ -48,6 +49,9 @@ impl AskError {
     }
 }
 
+/// Voters and those who are to vote are few.
+const REFUSED_BY_MAX: usize = 16;
+
 /// Makes the way to each voter.
 #[derive(Clone)]
 pub(crate) struct Network {
@@ -56,26 +60,30 @@ pub(crate) struct Network {
     me: RaftId,
     /// How long a voter that cannot be reached is left alone.
     pause: Duration,
-    /// True once somebody has said that the group is of an earlier generation.
-    outdated: Arc<AtomicBool>,
+    /// Who has said that the group is of an earlier generation, [`REFUSED_BY_MAX`] of them at most.
+    refused_by: Arc<Mutex<BTreeSet<RaftId>>>,
 }
 
 impl Network {
     pub(crate) fn new(link: Arc<dyn Link>, group: Group, me: RaftId, pause: Duration) -> Self {
-        Self { link, group, me, pause, outdated: Arc::default() }
+        Self { link, group, me, pause, refused_by: Arc::default() }
     }
 
-    pub(crate) fn is_outdated(&self) -> bool {
-        self.outdated.load(Ordering::Relaxed)
+    /// Whether one of these has said that the group is of an earlier generation.
+    pub(crate) fn is_outdated(&self, mut voters: impl Iterator<Item = RaftId>) -> bool {
+        let refused_by = self.refused_by.lock();
+        !refused_by.is_empty() && voters.any(|voter| refused_by.contains(&voter))
     }
 
-    fn note_outdated(&self, by: &MemberName) {
-        if !self.outdated.swap(true, Ordering::Relaxed) {
+    fn note_outdated(&self, by: &MemberName, id: RaftId) {
+        let mut refused_by = self.refused_by.lock();
+        if refused_by.len() < REFUSED_BY_MAX && refused_by.insert(id) {
             let generation = self.group.generation;
             tracing::error!(
                 %by, generation,
-                "the cluster was made anew and goes on under a later generation: move the Raft \
-                 directory of this node away and start it again, it then joins as a new voter"
+                "the cluster was made anew and goes on under a later generation, it says: if it is \
+                 a voter of this group, move the Raft directory of this node away and start it \
+                 again, it then joins as a new voter"
             );
         }
     }
@@ -118,7 +126,7 @@ impl Way {
         match wire::decode(&answer) {
             Ok(Answer::Refused(refusal)) => {
                 if refusal == Refusal::Outdated {
-                    self.network.note_outdated(&self.name);
+                    self.network.note_outdated(&self.name, self.id);
                 }
                 Err(AskError::Refused(self.name.clone(), refusal))
             }

@@ -60,6 +60,8 @@ impl Link for ToVoters {
 struct World {
     disks: Vec<MemoryDisk>,
     voters: Vec<Arc<Voter>>,
+    /// Those that are reached.
+    reached: Voters,
 }
 
 impl World {
@@ -83,7 +85,7 @@ impl World {
         }
         let begin = Decision::Begin { generation: 1, copies: Copies::All, protocol: WIRE_VERSION };
         voters[0].propose(begin, PATIENCE).await.unwrap();
-        Self { disks, voters }
+        Self { disks, voters, reached: all }
     }
 
     fn leads(&self, voter: usize) -> bool {
@@ -157,6 +159,7 @@ async fn a_voter_with_a_slow_disk_takes_the_lead_from_nobody() {
     world.decide_during(leader, slow, SLOW_SYNCS).await;
     until("it says that its disk is slow", || world.voters[slow].status().trouble.is_some()).await;
     world.disks[slow].set_sync(Duration::ZERO);
+    world.decide(leader, SLOW_SYNCS + 1).await;
     until("it has caught up", || {
         *world.voters[slow].views().borrow() == *world.voters[leader].views().borrow()
     })
@@ -188,4 +191,26 @@ async fn a_leader_does_not_say_that_it_leads_until_its_write_is_done() {
     assert_eq!(world.disks[slow].slow_syncs(), 0, "the first write is still under way");
     world.disks[slow].set_sync(Duration::ZERO);
     assert_ne!(world.leader().await.0, slow);
+}
+
+/// Tests that nobody holds back for ever: a slow write of long ago keeps no voter from standing for
+/// election, although nothing is written while nobody leads, and Raft goes on to name the dead leader.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn those_who_held_back_stand_when_the_leader_is_gone() {
+    let world = World::of_three().await;
+    let (leader, term) = world.leader().await;
+    let others = [(leader + 1) % 3, (leader + 2) % 3];
+    let is_slow = |voter: usize| {
+        let trouble = world.voters[voter].status().trouble;
+        trouble.is_some_and(|trouble| trouble.contains("slow"))
+    };
+    others.iter().for_each(|other| world.disks[*other].set_sync(SYNC));
+    world.decide(leader, 1).await;
+    until("both hold back", || others.iter().all(|other| is_slow(*other))).await;
+    world.voters[leader].stop().await;
+    world.reached.lock().retain(|_, voter| !Arc::ptr_eq(voter, &world.voters[leader]));
+    others.iter().for_each(|other| world.disks[*other].set_sync(Duration::ZERO));
+    until("one of them leads", || others.iter().any(|other| world.leads(*other))).await;
+    let after = others.iter().filter_map(|other| world.voters[*other].status().raft);
+    assert!(after.map(|raft| raft.term).max() > Some(term));
 }

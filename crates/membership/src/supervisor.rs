@@ -27,6 +27,11 @@ use crate::watchdog::{Orders, Sight, Watchdog};
 pub(crate) type Raft = openraft::Raft<TypeConfig>;
 type RaftMetrics = openraft::RaftMetrics<RaftId, Place>;
 
+/// So many times as long as a voter waits for a leader, a slow write counts against its disk. For
+/// ever it must not: who holds back while nobody leads writes nothing any more, and openraft goes on
+/// to name a leader that has crashed, so that nothing else would have it stand for election again.
+const SLOW_WRITE_KEPT: u32 = 10;
+
 /// Why openraft does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum LaunchError {
@@ -232,7 +237,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut watchdog = Watchdog::new(&settings);
     let begin = Instant::now();
-    let mut word = Word::default();
+    let mut last_said = LastSaid::default();
     loop {
         tokio::select! {
             _ = stop.wait_for(|stop| *stop) => break,
@@ -254,7 +259,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
             watchdog = Watchdog::new(&settings);
             continue;
         }
-        let quiet = word.age(&raft);
+        let quiet = last_said.quiet_for(&raft);
         let chance = |bound: u64| fastrand::u64(..bound.max(1));
         let orders = watchdog.look(sight(&shared, &raft, quiet), millis(begin.elapsed()), chance);
         shared.obey(&raft, orders);
@@ -272,11 +277,11 @@ pub(crate) async fn run(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
 /// When Raft has last said anything. It does with everything that it does, and does something a few
 /// times a second.
 #[derive(Default)]
-struct Word(Option<(watch::Receiver<RaftMetrics>, Instant)>);
+struct LastSaid(Option<(watch::Receiver<RaftMetrics>, Instant)>);
 
-impl Word {
-    /// Since when it has said nothing.
-    fn age(&mut self, raft: &Raft) -> Duration {
+impl LastSaid {
+    /// For how long it has said nothing.
+    fn quiet_for(&mut self, raft: &Raft) -> Duration {
         let now = Instant::now();
         let metrics = raft.metrics();
         let (last, at) = self.0.get_or_insert_with(|| (metrics.clone(), now));
@@ -310,6 +315,8 @@ fn has_ended(raft: &Raft) -> Option<Fatal<RaftId>> {
 }
 
 fn sight(shared: &Shared, raft: &Raft, quiet: Duration) -> Sight {
+    let patience = Duration::from_millis(shared.settings.election_ms_max);
+    let kept = patience.saturating_mul(SLOW_WRITE_KEPT);
     let metrics = raft.metrics();
     let metrics = metrics.borrow();
     let voters: Vec<RaftId> = metrics.membership_config.membership().voter_ids().collect();
@@ -323,7 +330,7 @@ fn sight(shared: &Shared, raft: &Raft, quiet: Duration) -> Sight {
         is_replaced: told.is_some_and(|told| !told.votes && Some(told.voters_at) > voters_at),
         quorum_ack_ms: metrics.millis_since_quorum_ack,
         quiet_ms: millis(quiet),
-        write_ms: millis(shared.store.write_took()),
+        write_ms: millis(shared.store.write_took(kept)),
     }
 }
 

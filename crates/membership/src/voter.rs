@@ -87,8 +87,8 @@ pub struct Status {
     /// Why it does not run, or did not lately: a full disk, as a rule. Or that it runs on a disk that
     /// is slow.
     pub trouble: Option<SmolStr>,
-    /// True once a voter of a later generation has answered: the cluster was made anew without this
-    /// group, which takes no decisions any more. The remedy is to end the node, to move its Raft
+    /// True once a voter of this group has answered that it is of a later generation: the cluster was
+    /// made anew without this group, which takes no decisions any more. The remedy is to end the node, to move its Raft
     /// directory away, and to start it again.
     pub is_outdated: bool,
     /// True if it was replaced while it was away, as others know ([`Voter::heed`]): it does not stand
@@ -213,11 +213,15 @@ impl Voter {
         if let Some(raft) = raft.as_mut().filter(|raft| raft.is_leader && self.shared.is_mute()) {
             (raft.is_leader, raft.leader) = (false, None);
         }
+        let is_outdated = raft.as_ref().is_some_and(|raft| {
+            // Not on the word of one who is to vote and does not yet.
+            self.shared.network.is_outdated(raft.voters.keys().copied())
+        });
         Status {
             raft_id: self.shared.raft_id,
             raft,
             trouble: self.shared.trouble(),
-            is_outdated: self.shared.network.is_outdated(),
+            is_outdated,
             is_replaced: self.shared.stands_down(),
         }
     }
@@ -437,8 +441,13 @@ pub(crate) type WriteError = RaftError<RaftId, ClientWriteError<RaftId, Place>>;
 impl Shared {
     /// Proposes here, if this voter leads and hears from a majority.
     async fn propose_here(&self, raft: &Raft, decision: Decision, deadline: Instant) -> Proposed {
-        let is_leader = raft.metrics().borrow().state == ServerState::Leader;
-        if !is_leader || self.is_mute() || self.network.is_outdated() {
+        let (is_leader, is_outdated) = {
+            let metrics = raft.metrics();
+            let metrics = metrics.borrow();
+            let mut voters = metrics.membership_config.membership().voter_ids();
+            (metrics.state == ServerState::Leader, self.network.is_outdated(&mut voters))
+        };
+        if !is_leader || self.is_mute() || is_outdated {
             return Proposed::NotLeader;
         }
         let written = tokio::time::timeout_at(deadline, raft.client_write(decision)).await;

@@ -3,16 +3,14 @@
 //! `golden.txt`.
 
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest, VoteResponse};
+#[cfg(feature = "next")]
+use protocol::wire::NEXT_VERSION;
 use protocol::wire::{WIRE_VERSION, WIRE_VERSION_MIN};
 use protocol::{Decision, Roster, codec, limits};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::raft_types::{Group, Outcome, RaftId, SnapshotMeta, TypeConfig, Vote};
-
-/// The version that brings what only the trial of a next release has: a field more in everything.
-#[cfg(feature = "next")]
-const NEXT_VERSION: u8 = 4;
 
 /// Bytes of one request or answer: what the codec decodes.
 pub(crate) const MESSAGE_BYTES_MAX: usize = limits::FRAME_BYTES_MAX;
@@ -81,7 +79,8 @@ pub(crate) enum Refusal {
 }
 
 /// One message, a letter or a request with its header or an answer, in a version of the wire that
-/// both sides speak: [`Link::speaks`](crate::Link::speaks), or that of the request.
+/// both sides speak: [`Link::speaks`](crate::Link::speaks), or that of the request. The trial of a
+/// next release has a field more in everything.
 // Rule W2.
 pub(crate) fn encode(version: u8, message: &impl Serialize) -> Vec<u8> {
     let mut bytes = vec![version];

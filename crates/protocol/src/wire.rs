@@ -33,7 +33,7 @@ const TRIAL: u8 = 5;
 
 /// The version that brings what only the trial of a next release has.
 #[cfg(feature = "next")]
-const NEXT_VERSION: u8 = 4;
+pub const NEXT_VERSION: u8 = WIRE_VERSION;
 
 /// How two processes introduce themselves when they connect.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

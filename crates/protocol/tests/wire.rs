@@ -23,7 +23,7 @@ use values::{NOW, frames, hellos};
 /// An envelope around the message whose bytes are `message`, of generation 0 and epoch 1, from
 /// process 1 to 2.
 fn envelope(message: &[u8]) -> Vec<u8> {
-    [&[WIRE_VERSION, 1, 0, 1, 1, 2, 0][..], message].concat()
+    [&[WIRE_VERSION, 1, 0, 1, 1, 2, 0, 0][..], message].concat()
 }
 
 /// `number` as bincode writes it: with a mark and eight bytes, unless it is small.

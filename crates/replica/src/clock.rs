@@ -8,6 +8,10 @@ use session::Time;
 use crate::limits::{SLEW_HORIZON_S, SLEW_PPM_MAX, STEP_US};
 use crate::uptime::Moment;
 
+/// A rate is chosen anew with every tick, and is good for so long, in microseconds: what passes after
+/// that, the process hung or its machine slept, passes as the machine counts it.
+const SLEWED_US_MAX: u64 = 1_000_000;
+
 /// Both clocks of the machine at one moment, in microseconds.
 #[derive(Clone, Copy, Debug)]
 struct Reading {
@@ -59,7 +63,8 @@ impl Slewed {
 
     fn at(&self, monotonic: u64) -> u64 {
         let elapsed = monotonic.saturating_sub(self.monotonic);
-        let slewed = i64::try_from(elapsed).unwrap_or(i64::MAX).saturating_mul(self.rate_ppm);
+        let slewed = i64::try_from(elapsed.min(SLEWED_US_MAX)).unwrap_or(i64::MAX);
+        let slewed = slewed.saturating_mul(self.rate_ppm);
         self.time.saturating_add(elapsed).saturating_add_signed(slewed / 1_000_000)
     }
 
@@ -178,6 +183,17 @@ mod tests {
         run(&mut slewed, 0, 120, 150_000);
         let error = slewed.at(120 * SECOND).abs_diff(START + 120 * SECOND + 150_000);
         assert!(error < 1_000, "{error} us");
+    }
+
+    /// Tests rule H2: a rate is that of the next moment, and not of the hours that a machine sleeps.
+    #[test]
+    fn bound_slewed_us() {
+        let mut slewed = started();
+        slewed.adjust(Reading { monotonic: 0, wall: START + 150_000 }, Others::Absent);
+        assert!(slewed.at(SLEWED_US_MAX) > START + SLEWED_US_MAX);
+        let hour = 3_600 * SECOND;
+        let ahead = slewed.at(hour) - (START + hour);
+        assert_eq!(ahead, slewed.at(SLEWED_US_MAX) - (START + SLEWED_US_MAX));
     }
 
     /// Tests rule H2: a wall clock that is set back does not take the time along.

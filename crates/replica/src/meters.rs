@@ -38,7 +38,8 @@ meters! {
     /// Letters of membership dropped because too many waited; they are sent again.
     letters_dropped,
     /// Charts of the cluster that were not believed: told by somebody who does not vote, or of
-    /// another generation, while the leader was heard.
+    /// another generation, while the leader was heard. One or two when a leader is elected mean
+    /// nothing.
     charts_refused,
     /// Messages dropped because the lane was full; what matters of them is sent again.
     sends_full,

@@ -116,7 +116,11 @@ impl Host {
     }
 
     fn run(&mut self, inc: Inc, view: View, settings: &Settings, seed: u64, now: Time) {
-        let options = options(settings, inc, self.name.clone(), seed);
+        let mut options = options(settings, inc, self.name.clone(), seed);
+        if self.index == 0 {
+            // It has less memory than the others.
+            options.bytes_max /= 2;
+        }
         let mut node = Node::new(options, view.clone(), now);
         node.store_mut().keep_journal();
         self.process = Some(Process {

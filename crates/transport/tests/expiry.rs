@@ -17,7 +17,7 @@ use transport::{DownReason, Event, Identity, IdentityError, Lane, Refusal, SendE
 const VALID: Duration = Duration::from_secs(5);
 
 /// Greatest age of a link, which ends between a half of it and all of it: after the certificate.
-const AGE_MAX: Duration = Duration::from_secs(12);
+const AGE_MAX: Duration = Duration::from_secs(20);
 
 /// The link ends by its age and no sooner, nobody is let in by the certificate any more, and a new
 /// one is enough to go on.

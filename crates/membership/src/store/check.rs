@@ -22,7 +22,7 @@ use crate::raft_types::{Entry, LogId, Vote};
 const CACHE_BYTES: usize = 4 * 1024 * 1024;
 
 /// Name under which the witness is sealed.
-const WITNESS: &str = "witness";
+pub(crate) const WITNESS: &str = "witness";
 
 /// Bytes of the witness: checksum and number.
 const WITNESS_BYTES: usize = 16;

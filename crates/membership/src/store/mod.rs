@@ -17,7 +17,7 @@ mod error;
 pub(crate) mod memory_disk;
 mod pace;
 mod recover;
-mod seal;
+pub(crate) mod seal;
 
 use std::collections::BTreeMap;
 use std::ops::RangeBounds;
@@ -36,25 +36,27 @@ use smol_str::SmolStr;
 
 use crate::bootstrap::Standing;
 use crate::raft_types::{Entry, LogId, Place, RaftId, SnapshotMeta, Vote};
+#[cfg(test)]
+pub(crate) use check::WITNESS;
 use disk::{Directory, Disk};
 pub use error::{Damage, OpenError, StoreError};
 use pace::Pace;
 pub use recover::RecoverError;
 
 /// Version of everything in the file. A release that finds another one does not touch it.
-const FORMAT: u16 = 1;
+pub(crate) const FORMAT: u16 = 1;
 
 const RECORDS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("records");
 const ENTRIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("entries");
 
-const FORMAT_RECORD: &str = "format";
-const IDENTITY: &str = "identity";
+pub(crate) const FORMAT_RECORD: &str = "format";
+pub(crate) const IDENTITY: &str = "identity";
 /// Number of the latest commit; see `check.rs`.
-const COUNT: &str = "count";
-const VOTE: &str = "vote";
-const COMMITTED: &str = "committed";
-const PURGED: &str = "purged";
-const SNAPSHOT: &str = "snapshot";
+pub(crate) const COUNT: &str = "count";
+pub(crate) const VOTE: &str = "vote";
+pub(crate) const COMMITTED: &str = "committed";
+pub(crate) const PURGED: &str = "purged";
+pub(crate) const SNAPSHOT: &str = "snapshot";
 
 /// Who a directory is. Made at its first opening.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -154,8 +156,8 @@ impl Store {
     }
 
     /// How long its last write took, or the present one has if that is longer.
-    pub(crate) fn write_took(&self) -> Duration {
-        self.shared.pace.latest()
+    pub(crate) fn write_took(&self, kept: Duration) -> Duration {
+        self.shared.pace.latest(kept)
     }
 
     /// Who this directory is.

@@ -12,7 +12,7 @@ use super::Damage;
 
 const CHECKSUM_BYTES: usize = 8;
 
-pub(super) fn seal(name: &str, value: &impl Serialize) -> Vec<u8> {
+pub(crate) fn seal(name: &str, value: &impl Serialize) -> Vec<u8> {
     let mut bytes = vec![0; CHECKSUM_BYTES];
     codec::encode(value, &mut bytes);
     let (checksum, body) = bytes.split_at_mut(CHECKSUM_BYTES);
@@ -20,7 +20,7 @@ pub(super) fn seal(name: &str, value: &impl Serialize) -> Vec<u8> {
     bytes
 }
 
-pub(super) fn unseal<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T, Damage> {
+pub(crate) fn unseal<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T, Damage> {
     let damage = || Damage::Record(name.into());
     let (checksum, body) = bytes.split_first_chunk::<CHECKSUM_BYTES>().ok_or_else(damage)?;
     if *checksum != checksum_of(name, body) {
@@ -30,7 +30,7 @@ pub(super) fn unseal<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T,
 }
 
 /// The name of the entry of that index.
-pub(super) fn entry_tag(index: u64) -> SmolStr {
+pub(crate) fn entry_tag(index: u64) -> SmolStr {
     format_smolstr!("entry {index}")
 }
 

@@ -47,11 +47,25 @@ impl Steward {
         known.believes(&member_name(peer), group, self.hears_leader(known))
     }
 
+    /// Whether it matters to this node that another is of that group.
+    pub(super) fn heeds(&self, group: Option<Group>) -> bool {
+        group.is_none() || group == self.group() || self.heeds_other_groups()
+    }
+
+    /// Whether news of a later generation means that this node's directory is of the past. A sole
+    /// voter leads whatever has happened elsewhere, and asks nobody, so that it could not learn of
+    /// it otherwise.
+    // Decision 023.
+    pub(super) fn heeds_other_groups(&self) -> bool {
+        let (Some(known), Some(_)) = (&self.chart, &self.voter) else { return true };
+        known.voters.len() == 1 || !self.hears_leader(known)
+    }
+
     fn hears_leader(&self, known: &Chart) -> bool {
-        let leads = |group: Option<Seen>| group.is_some_and(|seen| seen.group == known.group);
+        let is_of_known = |seen: Option<Seen>| seen.is_some_and(|seen| seen.group == known.group);
         self.leads()
             || self.heard.iter().any(|(name, heard)| {
-                heard.leads() && leads(heard.news.seen) && known.is_voter(name)
+                heard.leads() && is_of_known(heard.news.seen) && known.is_voter(name)
             })
     }
 

@@ -97,7 +97,7 @@ impl Steward {
             self.fatal.note(why);
             return;
         }
-        if let Some(address) = self.supersedes_this(&chart.view).filter(|_| self.was_member) {
+        if let Some(address) = self.superseded_by(&chart.view).filter(|_| self.was_member) {
             // Were it to join again, the other would have to go, and join again in its turn.
             self.fatal.note(format!(
                 "another process has become a member as {} since, at {address}: a later start of \
@@ -118,7 +118,7 @@ impl Steward {
     }
 
     /// Where the member of this node's name is reached, if that is another process than this.
-    fn supersedes_this<'v>(&self, view: &'v View) -> Option<&'v SmolStr> {
+    fn superseded_by<'v>(&self, view: &'v View) -> Option<&'v SmolStr> {
         let name = member_name(&self.me.name);
         let other = view.members.iter().find(|member| member.name == name)?;
         (other.start != self.me.start).then_some(&other.address)

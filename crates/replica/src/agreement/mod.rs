@@ -402,9 +402,9 @@ impl Steward {
     fn handle_news(&mut self, peer: &NodeName, news: News) {
         let (name, now, now_ms) = (member_name(peer), Instant::now(), self.now_ms());
         self.silent_ticks.remove(peer);
-        if let (Some((_, bootstrap)), Some(introduction)) =
-            (&mut self.directory, news.introduction(name.clone()))
-        {
+        let introduction = news.introduction(name.clone());
+        let introduction = introduction.filter(|said| self.heeds(said.standing.group()));
+        if let (Some((_, bootstrap)), Some(introduction)) = (&mut self.directory, introduction) {
             bootstrap.handle_introduction(introduction);
         }
         if let Some(inc) = self.driver.links.inc_of(peer) {

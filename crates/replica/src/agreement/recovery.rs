@@ -75,7 +75,8 @@ impl Steward {
             return;
         }
         let outdated = self.voter.as_ref().is_some_and(|voter| voter.status().is_outdated);
-        let why = bootstrap.outdated().map(|outdated| outdated.to_string());
+        let why = bootstrap.outdated().filter(|_| self.heeds_other_groups());
+        let why = why.map(|outdated| outdated.to_string());
         if theirs.is_some() || outdated || why.is_some() {
             let why = why.unwrap_or_else(|| {
                 "the cluster was made anew without this node's Raft directory: it takes no part in \
