@@ -97,6 +97,16 @@ impl Placement {
         owners.filter(|owner| owner.present).filter_map(|owner| owner.inc)
     }
 
+    /// The present owners by the newest layout.
+    pub(crate) fn newest_owners(&self, slot: Slot) -> impl Iterator<Item = Inc> + '_ {
+        self.owners_by(self.layouts(slot).saturating_sub(1), slot)
+    }
+
+    /// True if `inc` owns `slot` by the newest layout.
+    pub(crate) fn is_newest_owner(&self, slot: Slot, inc: Inc) -> bool {
+        self.newest_owners(slot).any(|owner| owner == inc)
+    }
+
     /// True if `inc` owns `slot` by any layout in force.
     #[must_use]
     pub fn is_owner(&self, slot: Slot, inc: Inc) -> bool {

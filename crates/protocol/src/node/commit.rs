@@ -83,7 +83,9 @@ impl Node {
                 return self.answer(asker, Outcome::Gone);
             }
             Some(State::Ended(_)) => return self.execute_here(asker, &commit, now),
-            Some(State::Alive(session)) => self.covers(session, &commit.at),
+            Some(State::Alive(session)) => {
+                self.covers(session, &commit.at) && !self.may_be_over(commit.key.slot())
+            }
             None => matches!(commit.life, Life::Create(_)),
         };
         if covered {

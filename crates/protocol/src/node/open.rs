@@ -1,7 +1,7 @@
 //! Opening a session: from this copy if it will do, else with what the other owners hold.
 
 use session::{
-    Body, Clock, Delta, EndReason, Hlc, Inc, Session, SessionKey, State, Time, Token, Version,
+    Body, Clock, Delta, EndReason, Hlc, Inc, Session, SessionKey, Slot, State, Time, Token, Version,
 };
 
 use super::Node;
@@ -61,7 +61,7 @@ impl Node {
         may_expire: Option<Time>,
         now: Time,
     ) -> Option<Opened> {
-        let speaks = self.speaks_for(key);
+        let speaks = self.speaks_for(key) && !self.may_be_over(key.slot());
         match self.store.get(key) {
             // An end holds whoever tells of it.
             Some(State::Ended(tombstone)) => Some(Opened::Ended(*tombstone)),
@@ -150,13 +150,15 @@ impl Node {
             Some(State::Ended(_)) | None => (Version::new(), false),
         };
         let missing = held.missing_from(&load.want);
+        let needs_word = self.may_be_over(load.key.slot());
         let everybody = load.widened || now.since(load.started) >= LOAD_WIDEN_MS;
         let everybody = everybody && !self.options.rules.off(Rule::AskAll);
         let others = |peer: &Inc| *peer != self.options.inc && self.is_reachable(*peer);
         let mut primary = true;
         let mut targets = Vec::new();
         for owner in self.placement.owners(load.key.slot()).filter(others) {
-            if everybody || idle || primary || missing.get(owner).is_some() {
+            let gives_word = needs_word && self.placement.is_newest_owner(load.key.slot(), owner);
+            if everybody || idle || primary || gives_word || missing.get(owner).is_some() {
                 targets.push(owner);
             }
             primary = false;
@@ -172,6 +174,7 @@ impl Node {
         let confirmed = self.speaks_for(load.key)
             || load.is_confirmed()
             || self.options.rules.off(Rule::OnlySpeakersDeny);
+        let confirmed = confirmed && self.has_word(load);
         let heard_all = self.has_heard_all(load);
         let answer = match self.held(load) {
             Some(State::Ended(tombstone)) => Some(Answer::Final(Opened::Ended(*tombstone))),
@@ -194,6 +197,29 @@ impl Node {
             let over = load.deadline <= now || self.is_hopeless(load, heard_all, now);
             over.then_some(Answer::Final(Opened::Unavailable))
         })
+    }
+
+    /// True if others may go by the newest layout alone, by which this node does not own the slot: then
+    /// nobody tells it of what ends or begins there. The older layouts are given up once every member
+    /// of a later one has said that it has caught up, so not before this one has. Where no newer owner
+    /// is in sight it goes by what it has.
+    // Rule N4.
+    pub(super) fn may_be_over(&self, slot: Slot) -> bool {
+        let [_, .., newest] = self.view.layouts.as_slice() else { return false };
+        let me = self.options.inc;
+        let is_of_newest = || newest.members.iter().any(|member| member.inc == Some(me));
+        (self.sync.has_reported() || !is_of_newest())
+            && !self.placement.is_newest_owner(slot, me)
+            && self.placement.newest_owners(slot).any(|owner| self.is_reachable(owner))
+    }
+
+    /// True if an owner by the newest layout has answered, where one has to. It has everything that
+    /// has ended, or it has not caught up, and the older layouts are in force still.
+    // Rule N4.
+    fn has_word(&self, load: &Load) -> bool {
+        let slot = load.key.slot();
+        !self.may_be_over(slot)
+            || self.placement.newest_owners(slot).any(|owner| load.has_answered(owner))
     }
 
     // Rules K3 and E1: what is missing is lost only if every owner answered and its writer is

@@ -353,3 +353,53 @@ fn an_end_that_arrives_while_a_request_asks_others_holds() {
     assert!(matches!(net.opened(0, ticket), Opened::Ended(_)), "c does not know of it");
     assert!(matches!(net.node(2).store().get(key), Some(State::Alive(_))));
 }
+
+/// Tests rule N4: others may have given up the older layouts already, and then nobody tells this node
+/// what has ended: it has a newer owner's word for what it serves.
+#[test]
+fn an_owner_by_a_layout_that_may_be_over_serves_nothing_that_has_ended() {
+    let (mut net, key) = late_owner();
+    let end = net.end(0, key, Ack::All);
+    assert_eq!(net.commit(0, end).report, Report { asked: 1, got: 1 });
+    assert!(net.holds(2, key) && !net.has_ended(2, key), "c does not know of it");
+    assert!(matches!(net.open(2, key, None), Opened::Ended(_)));
+    net.release_views();
+    net.settle();
+}
+
+/// Tests rule N4: nor are edits made to it.
+#[test]
+fn an_owner_by_a_layout_that_may_be_over_edits_nothing_that_has_ended() {
+    let (mut net, key) = late_owner();
+    let edits = net.edits(2, key, vec![set("register", "too late")]);
+    let end = net.end(0, key, Ack::All);
+    net.commit(0, end);
+    let ticket = net.ask(2, Commit { level: Ack::Local, ..edits });
+    assert_eq!(net.outcome(2, ticket), Outcome::Gone);
+}
+
+/// Tests rule N4: without a newer owner in sight it serves what it has.
+#[test]
+fn an_owner_by_an_older_layout_serves_while_no_newer_one_answers() {
+    let (mut net, key) = late_owner();
+    net.cut(2, 0);
+    net.cut(2, 1);
+    assert!(matches!(net.open(2, key, None), Opened::Session { .. }));
+}
+
+/// Three nodes with a session that all of them own: two of them own it from now on, and know that the
+/// transition is over; the third does not yet.
+fn late_owner() -> (Net, session::SessionKey) {
+    let mut net = Net::agreed(3, 3, 0);
+    let key = net.key_owned_by(&[0, 1, 2]);
+    net.create(0, key);
+    net.settle();
+    net.hold_views();
+    net.resize(2);
+    hand(&mut net, &[0, 1, 2]);
+    finish(&mut net);
+    hand(&mut net, &[0, 1]);
+    assert!(net.node(2).speaks_for(key), "by the layout that is over");
+    assert_eq!(net.owners(0, key), [0, 1]);
+    (net, key)
+}
