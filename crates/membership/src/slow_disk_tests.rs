@@ -164,7 +164,10 @@ async fn a_voter_with_a_slow_disk_takes_the_lead_from_nobody() {
         *world.voters[slow].views().borrow() == *world.voters[leader].views().borrow()
     })
     .await;
-    assert_eq!(world.leader().await, before);
+    let (leads, term) = world.leader().await;
+    assert_ne!(leads, slow);
+    // A busy machine may cost an election; the slow voter would force one with every other write.
+    assert!(term <= before.1 + 2, "from term {} to {term}", before.1);
     until("it says so no more", || world.voters[slow].status().trouble.is_none()).await;
 }
 
