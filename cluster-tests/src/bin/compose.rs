@@ -3,6 +3,7 @@
 //! `cargo x compose test --full`
 
 use std::process::ExitCode;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -130,14 +131,14 @@ fn down(engine: &Engine) -> Result<ExitCode> {
 
 /// Clears away what this process has made when it is told to end, by SIGINT or SIGTERM: what it
 /// has the engine do goes on without it.
-fn clear_when_told_to_end(engine: &Engine, places: &Places) -> Result<()> {
+fn clear_when_told_to_end(engine: &Engine, places: &Places) -> Result<JoinHandle<()>> {
     let (engine, made) = (engine.clone(), places.target.join("compose"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (mut interrupt, mut terminate) = {
         let _context = runtime.enter();
         (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
     };
-    std::thread::spawn(move || {
+    Ok(std::thread::spawn(move || {
         runtime.block_on(async {
             tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
         });
@@ -154,14 +155,23 @@ fn clear_when_told_to_end(engine: &Engine, places: &Places) -> Result<()> {
             Err(error) => eprintln!("{error:#}\n`cargo x compose down` removes what is left"),
         }
         std::process::exit(INTERRUPTED);
-    });
-    Ok(())
+    }))
 }
 
 fn test(engine: &Engine, args: &TestArgs) -> Result<ExitCode> {
-    let (places, watch, service) = (Places::of_this()?, Watch::new(), Service::this()?);
-    clear_when_told_to_end(engine, &places)?;
-    prepare(engine, &places, &watch)?;
+    let places = Places::of_this()?;
+    let clearing = clear_when_told_to_end(engine, &places)?;
+    let tested = run_scenarios(engine, &places, args);
+    if engine.has_given_up() {
+        // What was under way failed for that; the process ends when everything is cleared away.
+        let _ = clearing.join();
+    }
+    tested
+}
+
+fn run_scenarios(engine: &Engine, places: &Places, args: &TestArgs) -> Result<ExitCode> {
+    let (watch, service) = (Watch::new(), Service::this()?);
+    prepare(engine, places, &watch)?;
     let scenarios = match args.scenarios.as_slice() {
         [] if args.full => Scenario::all(),
         [] => &[Scenario::Login],
@@ -172,7 +182,7 @@ fn test(engine: &Engine, args: &TestArgs) -> Result<ExitCode> {
     for scenario in scenarios {
         for spread in both.into_iter().filter(|one| args.spread.is_none_or(|only| only == *one)) {
             let pause = Duration::from_secs(args.pause);
-            let (engine, places, service, watch) = (engine, &places, &service, &watch);
+            let (service, watch) = (&service, &watch);
             let setting = Setting { engine, places, service, spread, pause, watch };
             let row = scenario.run(&setting);
             table

@@ -147,6 +147,12 @@ impl Engine {
         Ok(removed)
     }
 
+    /// True once [`give_up`](Self::give_up) was called.
+    #[must_use]
+    pub fn has_given_up(&self) -> bool {
+        IS_OVER.load(Ordering::Relaxed)
+    }
+
     fn clear_named(&self, name: &str) -> Result<usize> {
         let (label, name) = (format!("label={LABEL}"), format!("name={name}"));
         let kinds: [(&[&str], &[&str]); 3] = [
