@@ -14,9 +14,8 @@ use crate::raft_types::{Group, Place, RaftId};
 use crate::settings::Settings;
 use crate::store::Store;
 use crate::store::memory_disk::MemoryDisk;
+use crate::supervisor_tests::{PATIENCE, until};
 use crate::voter::Voter;
-
-const PATIENCE: Duration = Duration::from_secs(20);
 
 const SETTINGS: Settings = Settings {
     heartbeat_ms: 30,
@@ -138,16 +137,6 @@ impl World {
         });
         assert!(decided.await.is_ok(), "{decision:?} is not made");
     }
-}
-
-async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let mut looks = tokio::time::interval(Duration::from_millis(5));
-    let reached = tokio::time::timeout(PATIENCE, async {
-        while !is_so() {
-            looks.tick().await;
-        }
-    });
-    assert!(reached.await.is_ok(), "{what}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

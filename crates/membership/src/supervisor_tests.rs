@@ -17,7 +17,7 @@ use crate::store::memory_disk::{Fate, MemoryDisk};
 use crate::voter::{StartError, Voter};
 use crate::wire::{self, Answer, Header, Refusal, Request};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 const IMPATIENCE: Duration = Duration::from_millis(300);
 
 struct Nobody;
@@ -61,7 +61,7 @@ fn join(start: u64) -> Decision {
     }
 }
 
-async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let mut looks = tokio::time::interval(Duration::from_millis(5));
     let reached = tokio::time::timeout(PATIENCE, async {
         while !is_so() {

@@ -1,10 +1,10 @@
 //! More messages than anybody should send: what is remembered and done for one peer is bounded.
 
 use protocol::limits::{ANSWERS_MAX, FORWARDS_PER_PEER_MAX, LOADS_PER_PEER_MAX};
-use protocol::{Ack, Batch, Commit, Envelope, Life, Message, Opened, Outcome, Room};
+use protocol::{Ack, Batch, Commit, Envelope, Life, Message, Opened, Outcome};
 use session::{Hlc, Inc, Stamp, Version};
 
-use crate::support::{Net, START, is_deltas, is_repair, key, set};
+use crate::support::{FIXED, Net, START, envelope, is_deltas, is_repair, key, set};
 
 /// Two nodes with a session.
 fn pair() -> Net {
@@ -18,17 +18,7 @@ fn pair() -> Net {
 fn flood(net: &mut Net, message: impl Fn(u64) -> Message) {
     let (a, b, now) = (net.inc(0), net.inc(1), net.now);
     for number in 1..=100_000 {
-        let message = message(number);
-        let envelope = Envelope {
-            generation: 0,
-            epoch: 1,
-            from: b,
-            to: a,
-            shard: 0,
-            room: Room::Ample,
-            message,
-        };
-        net.hosts[0].handle(b, envelope, now);
+        net.hosts[0].handle(b, envelope(FIXED, b, a, message(number)), now);
     }
 }
 

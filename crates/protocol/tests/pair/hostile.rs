@@ -4,15 +4,17 @@ use protocol::limits::{
     BATCH_DELTAS_MAX, EDITS_MAX, FRAME_BYTES_MAX, LIST_KEYS_MAX, NEED_KEYS_MAX, SUPPLY_BYTES_MAX,
 };
 use protocol::{
-    Ack, Batch, Commit, Digest, Envelope, Life, Message, Outcome, Refusal, Report, Room, Supply,
-    Ticket, Violation,
+    Ack, Batch, Commit, Digest, Envelope, Life, Message, Outcome, Refusal, Report, Supply, Ticket,
+    Violation,
 };
 use session::{
     ABSOLUTE_TIMEOUT_MS_MAX, Body, Change, Core, Delta, EndReason, Hlc, Inc, SKEW_MS_MAX,
     SessionKey, Slot, Stamp, Time, Tombstone, Version,
 };
 
-use crate::support::{LIFE_MS, Net, bytes, is_deltas, is_repair, key, key_in, name, set};
+use crate::support::{
+    FIXED, LIFE_MS, Net, bytes, envelope, is_deltas, is_repair, key, key_in, name, set,
+};
 
 /// Two nodes with a session, of which `b` is the one that misbehaves; one more session of `a` is
 /// dirty for it, and a commit waits.
@@ -322,15 +324,7 @@ fn an_envelope_with_another_address_is_not_opened() {
     let mut net = pair();
     let (a, b, now, before) = (net.inc(0), net.inc(1), net.now, state(&net));
     let end = batch(vec![tomb(key(1), now.plus(1_000))]);
-    let good = Envelope {
-        generation: 0,
-        epoch: 1,
-        from: b,
-        to: a,
-        shard: 0,
-        room: Room::Ample,
-        message: end,
-    };
+    let good = envelope(FIXED, b, a, end);
     let mut node_of = |envelope: Envelope, from: Inc| {
         let counted = net.node(0).counters().strangers;
         net.handle(0, from, envelope);
@@ -433,19 +427,7 @@ fn the_acks_of_a_process_that_is_gone_count_for_nobody() {
     net.crash(1);
     net.run_ms(10);
     net.start(1);
-    net.handle(
-        0,
-        b,
-        Envelope {
-            generation: 0,
-            epoch: 1,
-            from: b,
-            to: a,
-            shard: 0,
-            room: Room::Ample,
-            message: ack,
-        },
-    );
+    net.handle(0, b, envelope(FIXED, b, a, ack));
     assert_eq!(net.node(0).counters().strangers, 1);
     let Outcome::Done(acked) = net.outcome(0, ticket) else {
         panic!("it is applied");

@@ -1,13 +1,11 @@
 //! What no correct peer says of views and slots: it is reported or ignored, and changes no copy.
 
-use protocol::{
-    Ack, Batch, Commit, Digest, Envelope, Life, Message, Outcome, Refusal, Room, Supply,
-};
+use protocol::{Ack, Batch, Commit, Digest, Envelope, Life, Message, Outcome, Refusal, Supply};
 use protocol::{Violation, limits};
 use session::{Body, Delta, SessionKey, Slot, Version};
 
 use super::hostile::{is_ignored, state, tomb, violates};
-use crate::support::{Net, is_deltas, is_repair, key, key_in, set};
+use crate::support::{Net, envelope, is_deltas, is_repair, key, key_in, set};
 
 /// Three members by agreement, two of which hold each session; `b` misbehaves towards `a`. The keys
 /// are one of both and one that `a` does not own.
@@ -24,16 +22,8 @@ fn three() -> (Net, SessionKey, SessionKey) {
 }
 
 /// What `b` would say in a view of that generation and epoch.
-fn said(net: &Net, (generation, epoch): (u64, u64), message: Message) -> Envelope {
-    Envelope {
-        generation,
-        epoch,
-        from: net.inc(1),
-        to: net.inc(0),
-        shard: 0,
-        room: Room::Ample,
-        message,
-    }
+fn said(net: &Net, view: (u64, u64), message: Message) -> Envelope {
+    envelope(view, net.inc(1), net.inc(0), message)
 }
 
 fn ending(net: &Net, key: SessionKey) -> Message {

@@ -34,14 +34,7 @@ fn sent(net: &Net, from: Inc, is_one: impl Fn(&Message) -> bool) -> Option<Envel
 /// have given that up since.
 #[test]
 fn a_comparison_that_began_before_a_slot_was_given_up_and_gained_does_not_count() {
-    let mut net = Net::agreed(3, 3, 0);
-    let key = net.key_owned_by(&[0, 1, 2]);
-    net.create(0, key);
-    net.settle();
-    net.hold_views();
-    net.resize(2);
-    hand(&mut net, &[0, 1, 2]);
-    finish(&mut net);
+    let (mut net, key) = owned_by_two();
     let (a, b, c) = (net.inc(0), net.inc(1), net.inc(2));
     net.log.clear();
     net.lose(move |e| e.from == c && is_repair(e));
@@ -387,9 +380,9 @@ fn an_owner_by_an_older_layout_serves_while_no_newer_one_answers() {
     assert!(matches!(net.open(2, key, None), Opened::Session { .. }));
 }
 
-/// Three nodes with a session that all of them own: two of them own it from now on, and know that the
-/// transition is over; the third does not yet.
-fn late_owner() -> (Net, session::SessionKey) {
+/// Of three nodes that all own a session two are to own it, and the transition is over; none of them
+/// has heard that yet.
+fn owned_by_two() -> (Net, session::SessionKey) {
     let mut net = Net::agreed(3, 3, 0);
     let key = net.key_owned_by(&[0, 1, 2]);
     net.create(0, key);
@@ -398,6 +391,12 @@ fn late_owner() -> (Net, session::SessionKey) {
     net.resize(2);
     hand(&mut net, &[0, 1, 2]);
     finish(&mut net);
+    (net, key)
+}
+
+/// The two have heard it, and the third, which owns the session no more, has not.
+fn late_owner() -> (Net, session::SessionKey) {
+    let (mut net, key) = owned_by_two();
     hand(&mut net, &[0, 1]);
     assert!(net.node(2).speaks_for(key), "by the layout that is over");
     assert_eq!(net.owners(0, key), [0, 1]);

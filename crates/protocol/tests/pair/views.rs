@@ -5,7 +5,7 @@ use protocol::{Ack, Commit, Decision, Message, Node, Opened, Outcome, Report, Vi
 use session::{Edit, SessionKey};
 
 use crate::support::membership::{SLOTS, copies};
-use crate::support::{Net, is_deltas, is_repair, key, name, set};
+use crate::support::{Net, envelope, is_deltas, is_repair, key, name, set};
 
 fn is_forward(envelope: &protocol::Envelope) -> bool {
     matches!(envelope.message, Message::Forward { .. })
@@ -314,19 +314,11 @@ fn the_denial_of_an_owner_by_a_layout_that_is_over_does_not_count() {
     let request = asked.expect("it asks");
     let View { generation, layouts, .. } = net.view().clone();
     let message = Message::Fetched { request, synced: true, delta: None };
-    let mut envelope = protocol::Envelope {
-        generation,
-        epoch: layouts[0].epoch - 1,
-        from: a,
-        to: b,
-        shard: 0,
-        room: protocol::Room::Ample,
-        message,
-    };
-    net.handle(1, a, envelope.clone());
+    let mut said = envelope((generation, layouts[0].epoch - 1), a, b, message);
+    net.handle(1, a, said.clone());
     assert!(!net.hosts[1].opened.contains_key(&ticket), "it may be one of long ago");
-    envelope.epoch = layouts[0].epoch;
-    net.handle(1, a, envelope);
+    said.epoch = layouts[0].epoch;
+    net.handle(1, a, said);
     assert_eq!(net.hosts[1].opened[&ticket], Opened::NotFound);
 }
 

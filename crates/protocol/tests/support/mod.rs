@@ -419,13 +419,10 @@ impl Net {
 
     /// A message that no node wrote arrives at `to`, over the connection with `from`.
     pub(crate) fn inject(&mut self, from: usize, to: usize, message: Message) {
-        let (host, sender, receiver) = (to, self.inc(from), self.inc(to));
+        let (sender, receiver) = (self.inc(from), self.inc(to));
         let view = self.node(from).view();
-        let (generation, epoch) = (view.generation, view.epoch);
-        let (from, to) = (sender, receiver);
-        let envelope =
-            Envelope { generation, epoch, from, to, shard: 0, room: Room::Ample, message };
-        self.handle(host, sender, envelope);
+        let said = envelope((view.generation, view.epoch), sender, receiver, message);
+        self.handle(to, sender, said);
     }
 
     /// An envelope arrives at `to`, over the connection with the process `from`.
@@ -437,6 +434,19 @@ impl Net {
 }
 
 /// True if the message carries deltas at once.
+/// Generation and epoch of a view that the configuration fixes.
+pub(crate) const FIXED: (u64, u64) = (0, 1);
+
+/// What a process with room enough says to another in that view, in the shard of these tests.
+pub(crate) fn envelope(
+    (generation, epoch): (u64, u64),
+    from: Inc,
+    to: Inc,
+    message: Message,
+) -> Envelope {
+    Envelope { generation, epoch, from, to, shard: 0, room: Room::Ample, message }
+}
+
 pub(crate) fn is_deltas(envelope: &Envelope) -> bool {
     matches!(envelope.message, Message::Deltas(_))
 }
